@@ -1,0 +1,42 @@
+"""Where layerview keeps and finds its files (XDG base directories) and its shipped assets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def _base(variable: str, fallback: str) -> Path:
+    value = os.environ.get(variable, "")
+    # The XDG specification: a relative path is invalid and must be ignored.
+    return Path(value) if os.path.isabs(value) else Path(os.path.expanduser("~")) / fallback
+
+
+def cache_dir() -> Path:
+    """The folder of what can be made again: indexes, the demo image."""
+    return _base("XDG_CACHE_HOME", ".cache") / "layerview"
+
+
+def state_dir() -> Path:
+    """The folder of what is remembered between runs: images opened lately."""
+    return _base("XDG_STATE_HOME", ".local/state") / "layerview"
+
+
+def cache_wanted() -> bool:
+    """Whether the index cache may be used, as LAYERVIEW_NO_CACHE says."""
+    return os.environ.get("LAYERVIEW_NO_CACHE", "") in ("", "0")
+
+
+def asset(name: str) -> Path:
+    """Find a shipped file: in the installed package, or in the checkout's top-level assets/.
+
+    Raises:
+        FileNotFoundError: when there is no such asset.
+    """
+    for folder in (_PACKAGE / "assets", _PACKAGE.parent / "assets"):
+        path = folder / name
+        if path.exists():
+            return path
+    raise FileNotFoundError(f"asset {name} is neither in {_PACKAGE}/assets nor beside it")

@@ -1,0 +1,23 @@
+"""Names from images made safe to print: no control character reaches a terminal."""
+
+from __future__ import annotations
+
+import os
+
+def printable(name: bytes | str) -> str:
+    """Return a name as one line of printable text.
+
+    Control characters, bidirectional overrides and bytes that are not UTF-8 become escapes
+    (`\\n`, `\\x1b`, `\\u202e`, `\\xff`); everything else stays as it is.
+    """
+    text = os.fsdecode(name) if isinstance(name, bytes) else name
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode("ascii")
