@@ -1,12 +1,12 @@
 """The errors that layerview raises, each with one line for people.
 
-    LayerviewError          anything that went wrong and can be said in a line
-    ├── UsageError          the call's words are off (exit status 2)
-    ├── NotFoundError       no such image, path or layer
-    ├── FormatError         the bytes are not what they should be: not an image, broken JSON
-    ├── DamageError         the bytes are there but wrong: truncated, corrupt, another digest
-    ├── LimitError          an input is larger than layerview is willing to hold
-    └── Cancelled           the person asked for the work to stop
+LayerviewError          anything that went wrong and can be said in a line
+├── UsageError          the call's words are off (exit status 2)
+├── NotFoundError       no such image, path or layer
+├── FormatError         the bytes are not what they should be: not an image, broken JSON
+├── DamageError         the bytes are there but wrong: truncated, corrupt, another digest
+├── LimitError          an input is larger than layerview is willing to hold
+└── Cancelled           the person asked for the work to stop
 """
 
 from __future__ import annotations

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-import os
+
+def decode(raw: bytes) -> str:
+    """Decode a name so that every byte survives: bytes that are not UTF-8 become surrogates."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def encode(text: str) -> bytes:
+    """Undo `decode`."""
+    return text.encode("utf-8", "surrogateescape")
+
 
 def printable(name: bytes | str) -> str:
     """Return a name as one line of printable text.
@@ -10,7 +19,7 @@ def printable(name: bytes | str) -> str:
     Control characters, bidirectional overrides and bytes that are not UTF-8 become escapes
     (`\\n`, `\\x1b`, `\\u202e`, `\\xff`); everything else stays as it is.
     """
-    text = os.fsdecode(name) if isinstance(name, bytes) else name
+    text = decode(name) if isinstance(name, bytes) else name
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _escape(char) for char in text)
