@@ -1,0 +1,1 @@
+"""The tests of layerview; the folders mirror the package's."""

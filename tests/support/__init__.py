@@ -1,0 +1,1 @@
+"""Builders of small, exact, hand-made images for the tests."""
