@@ -1,0 +1,1 @@
+"""One layer's content: the tar scan, its index, whiteouts, compression and reading by offset."""
