@@ -1,0 +1,99 @@
+"""Digests: the names of content, and the ChainIDs made of them (OCI image-spec, descriptor.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from layerview.errors import FormatError
+from layerview.text import printable
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+_ALGORITHM = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*")
+_HEX = re.compile(r"[a-f0-9]{32,}")
+_HEX_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
+# A blob's file is named by its digest, and no file name is longer.
+_LONGEST = 255
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Digest:
+    """The digest of some bytes, safe to use as a file name (image-spec, descriptor.md, "Digests").
+
+    Narrower than the specification: the encoded part is lower-case hexadecimal, as every
+    registered algorithm has it.
+
+    Raises:
+        FormatError: the two parts make no digest.
+    """
+
+    algorithm: str
+    hex: str
+
+    def __post_init__(self) -> None:
+        expected = _HEX_LENGTHS.get(self.algorithm)
+        if (
+            not _ALGORITHM.fullmatch(self.algorithm)
+            or not _HEX.fullmatch(self.hex)
+            or (expected is not None and len(self.hex) != expected)
+            or len(self.algorithm) + 1 + len(self.hex) > _LONGEST
+        ):
+            shown = printable(f"{self.algorithm[:64]}:{self.hex}"[:96])
+            raise FormatError(f'"{shown}" is not a digest')
+
+    @classmethod
+    def parse(cls, text: str) -> Digest:
+        """Parse "sha256:<64 hexadecimal digits>" and its like.
+
+        Raises:
+            FormatError: the text is not a digest.
+        """
+        algorithm, colon, encoded = text.partition(":")
+        if not colon:
+            raise FormatError(f'"{printable(text[:96])}" is not a digest')
+        return cls(algorithm, encoded)
+
+    @classmethod
+    def of(cls, data: bytes) -> Digest:
+        """Return the sha256 digest of some bytes."""
+        return cls("sha256", hashlib.sha256(data).hexdigest())
+
+    @property
+    def short(self) -> str:
+        """The first 12 hexadecimal digits, as engines print IDs."""
+        return self.hex[:12]
+
+    @property
+    def verifiable(self) -> bool:
+        """Whether layerview can compute digests of this algorithm."""
+        return self.algorithm in _HEX_LENGTHS
+
+    def hasher(self) -> _Hash:
+        """Return a fresh hash object of this digest's algorithm.
+
+        Raises:
+            FormatError: the algorithm is none of the registered ones.
+        """
+        if not self.verifiable:
+            raise FormatError(f"digests of algorithm {self.algorithm} cannot be checked")
+        return hashlib.new(self.algorithm)
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.hex}"
+
+
+def chain_ids(diff_ids: Iterable[Digest]) -> list[Digest]:
+    """Return the ChainID of each layer, base first (image-spec, config.md, "Layer ChainID").
+
+    The base layer's ChainID is its DiffID; every other is the sha256 of the ChainID below, one
+    space and its own DiffID.
+    """
+    chain: list[Digest] = []
+    for diff_id in diff_ids:
+        chain.append(Digest.of(f"{chain[-1]} {diff_id}".encode()) if chain else diff_id)
+    return chain
