@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -163,3 +167,20 @@ def test_parsing_any_text_gives_a_reference_or_a_format_error(text: str) -> None
 def test_a_very_long_name_is_refused_at_once(unit: str) -> None:
     with pytest.raises(FormatError):
         Reference.parse(unit * 50_000 + "!")
+
+
+@pytest.mark.conformance
+@pytest.mark.skipif(shutil.which("docker") is None, reason="needs the docker command")
+def test_docker_accepts_and_refuses_the_same_names(tmp_path: Path) -> None:
+    for typed in [typed for typed, _, _ in NORMALISED] + REFUSED:
+        if not typed or typed.startswith("-"):
+            continue  # no name to the command line
+        # The name is judged before the engine is looked for, and there is none.
+        said = subprocess.run(
+            ["docker", "--host", f"unix://{tmp_path}/none", "pull", "--quiet", typed],
+            check=False,
+            capture_output=True,
+            text=True,
+        ).stderr
+        accepted = "connect to the docker" in said.lower()
+        assert isinstance(attempt(Reference.parse, typed), Reference) == accepted, typed
