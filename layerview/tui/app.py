@@ -1,0 +1,165 @@
+"""The terminal UI's app: the areas, the session, the themes, the command palette."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from layerview.tui.glyphs import Glyphs, choose_glyphs
+from layerview.tui.palette import HueBook
+from layerview.tui.themes import DARK, LIGHT, THEMES, own_variables
+
+if TYPE_CHECKING:
+    from layerview.sources.image import Image
+
+SMALLEST = (60, 15)
+"""The smallest window, columns and rows, that a screen is drawn in."""
+
+
+class LayerviewApp(App[None]):
+    """See every layer."""
+
+    TITLE = "layerview"
+    CSS_PATH = "styles/app.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "ctrl+p", "command_palette", "commands", key_display="Ctrl+P", id="app.palette"
+        ),
+        Binding("question_mark,f1", "help", "help", key_display="?", id="app.help"),
+        Binding("q", "quit", "quit", id="app.quit"),
+        Binding("ctrl+q,ctrl+c", "quit", "quit", show=False, id="app.quit_hard"),
+        Binding("T", "theme", "dark or light", show=False, id="app.theme"),
+        Binding("1", "images", "images", show=False, id="app.images"),
+    ]
+
+    def __init__(
+        self,
+        names: Sequence[str] = (),
+        *,
+        ascii: bool = False,  # noqa: A002
+        binary_sizes: bool = False,
+        platform: str | None = None,
+        cache: bool = True,
+        theme: str = "dark",
+        image: Image | None = None,
+    ) -> None:
+        """Make the app.
+
+        Args:
+            names: images to open, as the command line takes them; one is opened at once.
+            ascii: draw with ASCII only.
+            binary_sizes: print KiB and MiB.
+            platform: which platform of an index to open.
+            cache: keep indexes of layers on disk.
+            theme: dark or light.
+            image: an image that is open already, shown instead of `names`.
+        """
+        super().__init__()
+        self.names = list(names)
+        self.ascii = ascii
+        self.glyphs: Glyphs = choose_glyphs(ascii)
+        self.binary_sizes = binary_sizes
+        self.platform = platform
+        self.cache = cache
+        self.hues = HueBook()
+        self._image = image
+        for own in THEMES:
+            self.register_theme(own)
+        self.theme = LIGHT if theme == "light" else DARK
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Give other themes the hues that suit their background."""
+        return own_variables(self.current_theme.dark)
+
+    def get_default_screen(self) -> Screen[None]:
+        """The first screen: the image that was named, or the list of images."""
+        if self._image is not None or len(self.names) == 1:
+            from layerview.tui.screens.image import ImageScreen
+
+            return ImageScreen(self.names[0] if self.names else "", image=self._image)
+        from layerview.tui.screens.images import ImagesScreen
+
+        return ImagesScreen(self.names)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Everything that has a key is in the command palette too."""
+        seen: set[str] = set()
+        for _, binding, enabled, _ in screen.active_bindings.values():
+            if not enabled or not binding.description or binding.action in seen:
+                continue
+            if binding.action in ("command_palette", "app.command_palette"):
+                continue
+            seen.add(binding.action)
+            action = binding.action
+            node = screen.active_bindings[binding.key].node if binding.key in screen.active_bindings else screen
+            title = binding.description[:1].upper() + binding.description[1:]
+            key = self.get_key_display(binding)
+
+            async def run_action(action: str = action, node: object = node) -> None:
+                await self.run_action(action, cast("Screen[object]", node))
+
+            yield SystemCommand(title, f"Key {key}", run_action)
+        yield SystemCommand("Theme", "Choose among all themes", self.action_change_theme)
+        yield SystemCommand("Save a picture", "Save the screen as an SVG file", self.action_screenshot)
+
+    def action_help(self) -> None:
+        """Show or hide the help panel."""
+        if self.screen.query("HelpPanel"):
+            self.action_hide_help_panel()
+        else:
+            self.action_show_help_panel()
+
+    def action_theme(self) -> None:
+        """Change between dark and light."""
+        self.theme = DARK if self.theme == LIGHT else LIGHT
+
+    def action_images(self) -> None:
+        """Go to the list of images."""
+        from layerview.tui.screens.images import ImagesScreen
+
+        while len(self.screen_stack) > 1 and not isinstance(self.screen, ImagesScreen):
+            self.pop_screen()
+        if not isinstance(self.screen, ImagesScreen):
+            self.switch_screen(ImagesScreen(self.names))
+
+    def open_image(self, name: str) -> None:
+        """Show an image."""
+        from layerview.tui.screens.image import ImageScreen
+
+        self.push_screen(ImageScreen(name))
+
+    def remember(self, name: str) -> None:
+        """Put an image that was opened among the recent ones."""
+        if name:
+            from layerview.tui.recent import remember
+
+            remember(name)
+
+
+def run(
+    names: Sequence[str] = (),
+    *,
+    ascii: bool = False,  # noqa: A002
+    binary_sizes: bool = False,
+    platform: str | None = None,
+    cache: bool = True,
+    theme: str = "dark",
+) -> int:
+    """Run the terminal UI until it is left; return the exit status."""
+    app = LayerviewApp(
+        names,
+        ascii=ascii,
+        binary_sizes=binary_sizes,
+        platform=platform,
+        cache=cache,
+        theme=theme,
+    )
+    app.run()
+    return app.return_code or 0

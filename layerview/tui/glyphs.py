@@ -1,0 +1,82 @@
+"""The signs that the screens draw with, in Unicode and in ASCII."""
+
+from __future__ import annotations
+
+import locale
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """One set of signs; every sign is one cell wide except `arrow`, `mode_arrow` and `ellipsis`."""
+
+    closed: str = "▸"
+    opened: str = "▾"
+    selected: str = "▸"
+    winner: str = "●"
+    hidden: str = "○"
+    absent: str = "·"
+    whiteout: str = "✕"
+    unknown: str = "▒"
+    added: str = "+"
+    modified: str = "~"
+    deleted: str = "−"
+    waste: str = "▲"
+    cursor: str = "▌"
+    marked: str = "✓"
+    bar: str = "▄"
+    bar_half: str = "▖"
+    track: str = "▁"
+    eighths: str = " ▏▎▍▌▋▊▉█"
+    half_row: str = "▀"
+    rule: str = "─"
+    heavy_rule: str = "━"
+    plinth_left: str = "╰"
+    plinth_right: str = "╯"
+    hatch: str = "▒"
+    arrow: str = "→"
+    times: str = "×"
+    ellipsis: str = "…"
+    link: str = "→"
+    down: str = "▾"
+
+
+UNICODE = Glyphs()
+
+ASCII = Glyphs(
+    closed=">",
+    opened="v",
+    selected=">",
+    winner="*",
+    hidden="o",
+    absent=".",
+    whiteout="x",
+    unknown="%",
+    added="+",
+    modified="~",
+    deleted="-",
+    waste="!",
+    cursor=">",
+    marked="*",
+    bar="#",
+    bar_half="=",
+    track=".",
+    eighths=" =======#",
+    half_row=" ",
+    rule="-",
+    heavy_rule="=",
+    plinth_left="+",
+    plinth_right="+",
+    hatch="%",
+    arrow="->",
+    times="x",
+    ellipsis="..",
+    link="->",
+    down="v",
+)
+
+
+def choose_glyphs(ascii_only: bool, encoding: str | None = None) -> Glyphs:
+    """Return the set that the terminal can show: ASCII when asked for or without UTF-8."""
+    name = (encoding or locale.getpreferredencoding(False)).lower().replace("-", "")
+    return ASCII if ascii_only or name != "utf8" else UNICODE

@@ -1,0 +1,1024 @@
+"""The Image screen: the layer stack, the unified view, and where each file comes from."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events, on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
+from textual.message import Message
+from textual.screen import Screen
+from textual.worker import get_current_worker
+
+from layerview.errors import Cancelled, LayerviewError
+from layerview.progress import Progress
+from layerview.sizes import format_size
+from layerview.text import printable
+from layerview.tui.opened import LayerState, OpenedImage, Status
+from layerview.tui.tree_rows import SortKey, TreeRows
+from layerview.tui.tree_sources import LayerTree, PrunedTree, TreeSource, UnifiedTree
+from layerview.tui.widgets.chrome import (
+    AreaBar,
+    Insight,
+    Pane,
+    PaneTitle,
+    Piece,
+    SubjectRow,
+    muted,
+    plain,
+    strong,
+)
+from layerview.tui.widgets.content import ContentView, looks_binary, split_lines
+from layerview.tui.widgets.details import BLANK, Fact, LayerDetails
+from layerview.tui.widgets.keys import Keys
+from layerview.tui.widgets.stack import LayerStack, Mark, Slab
+from layerview.tui.widgets.tree import FileTree
+from layerview.tui.words import count_of, no_layer_words, time_words, why_wasted
+
+if TYPE_CHECKING:
+    from layerview.sources.image import Image
+    from layerview.tui.app import LayerviewApp
+    from layerview.view.resolve import Resolution
+    from layerview.view.union import Node
+
+CONTENT_LIMIT = 1 << 20
+"""Bytes of a file that are read to be looked at."""
+
+REST = 0.06
+"""Seconds the cursor must rest before a file's content is read."""
+
+REBUILD = 0.25
+"""Seconds between two looks of the view while layers come in."""
+
+
+class ImageScreen(Screen[None]):
+    """One image."""
+
+    CSS_PATH = "../styles/image.tcss"
+
+    HELP = """
+# Image
+
+The layers stand at the left, the files that a container would see at the right. Move through the
+files, and the search column beside the layers shows which layer each one comes from.
+"""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "app.focus_next", "pane", key_display="Tab", id="image.pane"),
+        Binding("shift+tab", "app.focus_previous", "pane before", show=False, id="image.pane_back"),
+        Binding("slash", "filter", "filter", key_display="/", id="image.filter"),
+        Binding("l", "layer", "this layer only", id="image.layer"),
+        Binding("v", "view", "unified or layer", show=False, id="image.view"),
+        Binding("s", "sort", "sort", id="image.sort"),
+        Binding("u", "unchanged", "hide unchanged", show=False, id="image.unchanged"),
+        Binding("w", "waste", "waste", id="image.waste"),
+        Binding("x", "extract", "extract", id="image.extract"),
+        Binding("d", "diff", "diff", id="image.diff"),
+        Binding("b", "hex", "text or bytes", show=False, id="image.hex"),
+        Binding("r", "retry", "try again", show=False, id="image.retry"),
+        Binding("escape", "back", "back, stop reading", show=False, id="image.back"),
+    ]
+
+    app: LayerviewApp
+
+    # Messages from the workers ----------------------------------------------------------------
+
+    class Opened(Message):
+        """The image is open; its layers are known, none is read yet."""
+
+        def __init__(self, opened: OpenedImage) -> None:
+            self.opened = opened
+            super().__init__()
+
+    class OpenFailed(Message):
+        """The image could not be opened."""
+
+        def __init__(self, reason: str) -> None:
+            self.reason = reason
+            super().__init__()
+
+    class Event(Message):
+        """The loader says something."""
+
+        def __init__(self, event: object) -> None:
+            self.event = event
+            super().__init__()
+
+    class ReadingOn(Event):
+        """A layer is read; only the newest such message counts."""
+
+        def can_replace(self, message: Message) -> bool:
+            """Progress replaces older progress."""
+            return isinstance(message, ImageScreen.ReadingOn)
+
+    class RowsReady(Message):
+        """The tree's rows are laid out."""
+
+        def __init__(self, rows: TreeRows, source: TreeSource, at: bytes | None, found: str) -> None:
+            self.rows = rows
+            self.source = source
+            self.at = at
+            self.found = found
+            super().__init__()
+
+    class WorkFailed(Message):
+        """Work for one pane failed."""
+
+        def __init__(self, pane: str, reason: str) -> None:
+            self.pane = pane
+            self.reason = reason
+            super().__init__()
+
+    class ContentRead(Message):
+        """A file's content, or a part of it, was read."""
+
+        def __init__(self, node: Node, data: bytes, lines: list[bytes], owner: str) -> None:
+            self.node = node
+            self.data = data
+            self.lines = lines
+            self.owner = owner
+            super().__init__()
+
+    class WasteMeasured(Message):
+        """The waste of the image is known."""
+
+    def __init__(self, name: str, *, image: Image | None = None) -> None:
+        """Show an image by the name that opens it, or one that is open already."""
+        super().__init__()
+        self.image_name = name
+        self._given = image
+        self.opened: OpenedImage | None = None
+        self.sort_key: SortKey = "name"
+        self.layer_only: int | None = None
+        self.hide_unchanged = False
+        self.needle = ""
+        self.resolution: Resolution | None = None
+        self._content_node: Node | None = None
+        self._want_hex: bool | None = None
+        self._dirty_since = 0.0
+        self._rebuilt = 0.0
+        self._progress: dict[str, Progress] = {}
+        self._loader: object | None = None
+        self._source: TreeSource | None = None
+
+    # Layout ----------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        """Lay out the panes."""
+        glyphs = self.app.glyphs
+        yield AreaBar(glyphs=glyphs, id="areas")
+        yield SubjectRow(glyphs=glyphs, id="subject")
+        with Container(id="panes"):
+            with Vertical(id="left"):
+                with Pane(id="stack-pane"):
+                    yield PaneTitle("Layers", glyphs=glyphs, id="stack-title")
+                    yield LayerStack(glyphs=glyphs, id="stack")
+                with Pane(id="details-pane"):
+                    yield PaneTitle("", glyphs=glyphs, id="details-title")
+                    yield LayerDetails(glyphs=glyphs, id="details")
+            with Vertical(id="right"):
+                with Pane(id="files-pane"):
+                    yield PaneTitle("Files", glyphs=glyphs, id="files-title")
+                    yield FileTree(glyphs=glyphs, binary=self.app.binary_sizes, id="files")
+                with Pane(id="content-pane"):
+                    yield PaneTitle("Content", glyphs=glyphs, id="content-title")
+                    yield ContentView(glyphs=glyphs, id="content")
+        yield Insight(glyphs=glyphs, id="insight")
+        yield Keys(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Start opening the image; the frame is painted meanwhile."""
+        self.query_one(FileTree).clear("Opening…" if not self.app.ascii else "Opening..")
+        self.query_one(FileTree).focus()
+        self._content_timer = self.set_timer(REST, self._read_content, pause=True)
+        self._rebuild_timer = self.set_timer(REBUILD, self._rebuild, pause=True)
+        self._show_subject()
+        self.open_image()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Reflow: side by side or one above the other, with or without blank rows."""
+        width, height = event.size.width, event.size.height
+        narrow, low = width < 100, height < 30
+        compact = narrow or low
+        self.set_class(narrow, "-narrow")
+        self.set_class(low, "-low")
+        self.set_class(compact, "-compact")
+        self.set_class(width >= 130, "-wide")
+        stack = self.query_one(LayerStack)
+        stack.compact = narrow
+        if narrow:
+            stack.room = max(3, 8 if height < 40 else height // 3)
+            if height < 20:
+                stack.room = max(3, height - 14)
+        else:
+            pane = height - (4 if compact else 8)
+            stack.room = max(4, pane * 6 // 10)
+        for title in self.query(PaneTitle):
+            title.compact = compact
+        self.query_one(AreaBar).compact = compact
+        self.query_one(FileTree).compact = narrow
+        stack.refresh(layout=True)
+        self._show_subject()
+        self._show_files_title()
+
+    def _replace_with(self, pane: str | None) -> None:
+        """Show a pane (`content`, `details`) in the tree's place, or the tree again."""
+        for name in ("content", "details"):
+            self.set_class(pane == name, f"-show-{name}")
+
+    @property
+    def _showing(self) -> str | None:
+        return next((x for x in ("content", "details") if self.has_class(f"-show-{x}")), None)
+
+    # Opening and reading -----------------------------------------------------------------------
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="open", description="Opening")
+    def open_image(self) -> None:
+        """Open the image, without reading its layers."""
+        from layerview.sources.contents import image_contents
+        from layerview.sources.resolve import open_image
+
+        worker = get_current_worker()
+        try:
+            image = self._given or open_image(self.image_name, platform=self.app.platform)
+            opened = OpenedImage(image, image_contents(image), self.app.hues)
+        except (LayerviewError, OSError) as error:
+            if not worker.is_cancelled:
+                self.post_message(self.OpenFailed(str(error)))
+            return
+        if worker.is_cancelled:
+            image.close()
+        else:
+            self.post_message(self.Opened(opened))
+
+    @on(Opened)
+    def _image_opened(self, message: Opened) -> None:
+        self.opened = message.opened
+        top = len(message.opened.layers) - 1
+        stack = self.query_one(LayerStack)
+        stack.set_reactive(LayerStack.selected, top)
+        self.query_one(FileTree).hues = message.opened.hues
+        self._show_slabs()
+        self._show_subject()
+        self._show_details()
+        self.query_one(FileTree).clear("Reading the layers", "Esc stops")
+        self.app.remember(self.image_name)
+        self.load_layers()
+
+    @on(OpenFailed)
+    def _open_failed(self, message: OpenFailed) -> None:
+        self._pane_failed("files", message.reason)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="load", description="Reading")
+    def load_layers(self) -> None:
+        """Read the layers in another process and tell the screen what comes."""
+        from layerview.sources.background import BackgroundLoader, LayerProgress
+
+        assert self.opened is not None
+        worker = get_current_worker()
+        loader = BackgroundLoader(self.opened.image, cache=self.app.cache)
+        self._loader = loader
+        last = 0.0
+        try:
+            loader.start()
+            for event in loader.events():
+                if worker.is_cancelled:
+                    break
+                if isinstance(event, LayerProgress):
+                    now = time.monotonic()
+                    if now - last >= 0.1:
+                        last = now
+                        self.post_message(self.ReadingOn(event))
+                else:
+                    self.post_message(self.Event(event))
+        except Cancelled:
+            pass
+        except (LayerviewError, OSError) as error:
+            if not worker.is_cancelled:
+                self.post_message(self.WorkFailed("files", str(error)))
+        finally:
+            loader.cancel()
+
+    @on(Event)
+    @on(ReadingOn)
+    def _loader_event(self, message: Event) -> None:
+        from layerview.sources import background
+
+        opened = self.opened
+        if opened is None:
+            return
+        event = message.event
+        if isinstance(event, background.LayerStarted):
+            opened.layers[event.number].status = Status.READING
+        elif isinstance(event, background.LayerProgress):
+            layer = opened.layers[event.number]
+            if layer.status in (Status.WAITING, Status.READING):
+                layer.status = Status.READING
+                layer.done, layer.total = event.done, event.total or layer.total
+        elif isinstance(event, background.LayerLoaded):
+            opened.take_layer(event.layer)
+            if time.monotonic() - self._rebuilt > REBUILD:
+                self._rebuild()
+            else:
+                self._rebuild_timer.resume()
+        elif isinstance(event, background.Verified):
+            self._take_verified(event.number, event.ok, event.message)
+        elif isinstance(event, background.LoadFailed):
+            self._pane_failed("files", event.message)
+        elif isinstance(event, background.Finished):
+            opened.finished = True
+            self._rebuild()
+            self.measure_waste()
+        self._show_slabs()
+        self._show_subject()
+
+    def _take_verified(self, number: int, ok: bool, reason: str) -> None:
+        assert self.opened is not None
+        layer = self.opened.layers[number]
+        layer.verified = ok
+        if not ok:
+            layer.damage = reason
+            layer.status = Status.FAILED
+            self.notify(reason, title=f"Layer {number}", severity="error", markup=False, timeout=10)
+        self._show_details()
+
+    def _pane_failed(self, pane: str, reason: str) -> None:
+        text = f"{self.app.glyphs.waste} {printable(reason)}"
+        if pane == "files":
+            self.query_one(FileTree).clear(text, "r tries again, Esc goes back", error=True)
+        else:
+            self.query_one(ContentView).show_notes((text, "error"), ("r tries again", "muted"))
+
+    @on(WorkFailed)
+    def _work_failed(self, message: WorkFailed) -> None:
+        self._pane_failed(message.pane, message.reason)
+
+    def on_unmount(self) -> None:
+        """Leaving stops all work and closes the image."""
+        self._stop_reading()
+        for progress in self._progress.values():
+            progress.cancel()
+        self.workers.cancel_node(self)
+        if self.opened is not None and self._given is None:
+            self.opened.image.close()
+
+    def _stop_reading(self) -> None:
+        loader = self._loader
+        if loader is not None:
+            loader.cancel()  # type: ignore[attr-defined]
+
+    # The tree's rows ---------------------------------------------------------------------------
+
+    def _rebuild(self) -> None:
+        """Lay the loaded layers over one another, and the rows over that."""
+        self._rebuild_timer.pause()
+        self._rebuild_timer.reset()
+        self._rebuilt = time.monotonic()
+        if self.opened is None:
+            return
+        self.opened.view = self.opened.make_view()
+        self._lay_rows()
+        self._show_details()
+
+    def _lay_rows(self, at: bytes | None = None, *, fresh: bool = False) -> None:
+        """Make the rows anew: in a worker whenever that can take long."""
+        tree = self.query_one(FileTree)
+        expanded = [b""] if fresh or tree.rows is None else list(tree.rows.expanded())
+        if self.needle or self.hide_unchanged or self.sort_key != "name":
+            self.lay_rows(expanded, at)
+            return
+        self._cancel("rows")
+        self.workers.cancel_group(self, "rows")
+        source = self._plain_source()
+        rows = TreeRows(source.root(), source.folder, expanded=expanded)
+        self.post_message(self.RowsReady(rows, source, at, ""))
+
+    def _plain_source(self) -> TreeSource:
+        assert self.opened is not None
+        if self.layer_only is not None:
+            return LayerTree(self.opened.view, self.layer_only)
+        return UnifiedTree(self.opened.view)
+
+    def _cancel(self, group: str) -> None:
+        progress = self._progress.pop(group, None)
+        if progress is not None:
+            progress.cancel()
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="rows", description="Searching")
+    def lay_rows(self, expanded: list[bytes], at: bytes | None) -> None:
+        """Filter and sort the rows."""
+        assert self.opened is not None
+        self._cancel("rows")
+        progress = self._progress["rows"] = Progress()
+        worker = get_current_worker()
+        source = self._plain_source()
+        found = ""
+        try:
+            if self.needle or self.hide_unchanged:
+                pruned = PrunedTree(source, self.opened.view, self.needle, self.hide_unchanged)
+                found = pruned.prepare(progress)
+                source = pruned
+            rows = TreeRows(
+                source.root(),
+                source.folder,
+                sort=self.sort_key,
+                reverse=self.sort_key == "size",
+                expanded=expanded,
+            )
+            if self.needle:
+                rows.expand_within(500)
+        except Cancelled:
+            return
+        except (LayerviewError, OSError) as error:
+            if not worker.is_cancelled:
+                self.post_message(self.WorkFailed("files", str(error)))
+            return
+        if not worker.is_cancelled:
+            self.post_message(self.RowsReady(rows, source, at, found))
+
+    @on(RowsReady)
+    def _rows_ready(self, message: RowsReady) -> None:
+        self._source = message.source
+        tree = self.query_one(FileTree)
+        tree.show(message.rows, message.source.weigh, message.at)
+        self._found = message.found
+        self._show_files_title()
+        self._show_subject()
+
+    # What stands where -------------------------------------------------------------------------
+
+    def _size(self, size: int | None) -> str:
+        if size is None:
+            return self.app.glyphs.ellipsis
+        return format_size(size, binary=self.app.binary_sizes)
+
+    def _show_subject(self) -> None:
+        opened = self.opened
+        areas, row = self.query_one(AreaBar), self.query_one(SubjectRow)
+        if opened is None:
+            name = printable(self.image_name)
+            areas.show((), [strong(name)])
+            row.show([[strong(name)], [muted("opening")]])
+            return
+        image = opened.image
+        live = self._live_bytes()
+        wasted = None if opened.waste is None else opened.waste.wasted_bytes
+        count = count_of(len(opened.layers), "layer")
+        groups: list[list[Piece]] = [[strong(printable(opened.name))]]
+        if image.image_id is not None:
+            groups.append([muted(image.image_id.short)])
+        groups.append([strong(self._size(opened.total_size)), muted(f" in {count}")])
+        reading = "" if opened.finished or opened.stopped else opened.reading()
+        if reading:
+            groups.append([muted(reading + ", "), strong("Esc"), muted(" stops")])
+        else:
+            groups.append([strong(self._size(live)), muted(" unified")])
+        if opened.stopped and not opened.finished:
+            groups.append([strong("stopped", "warning"), muted(", r reads on")])
+        compact: list[Piece] = [strong(printable(opened.name))]
+        compact.append(plain("   " + self._size(opened.total_size)))
+        if wasted:
+            groups.append([strong(self._size(wasted), "warning"), (" wasted", "warning", False)])
+            compact.append(("  " + self._size(wasted) + " wasted", "warning", True))
+        elif reading:
+            compact = [strong(printable(opened.name)), muted("  " + reading + ", Esc stops")]
+        files = self._live_files()
+        if files is not None and not reading:
+            groups.append([strong(f"{files:,}"), muted(" files")])
+        right = [muted(image.platform)]
+        created = image.config.created
+        if created:
+            right.append(muted("   " + time_words(created)[:10]))
+        areas.show((image.place, printable(image.location)[-30:]), compact)
+        row.show(groups, right)
+
+    def _live_bytes(self) -> int | None:
+        opened = self.opened
+        if opened is None or opened.total_size is None or not opened.layers:
+            return None
+        return opened.view.live_bytes
+
+    def _live_files(self) -> int | None:
+        opened = self.opened
+        if opened is None or not opened.finished or all(x.index is None for x in opened.layers):
+            return None
+        return opened.view.summary(b"").files
+
+    def _show_slabs(self) -> None:
+        opened = self.opened
+        if opened is None:
+            return
+        total = opened.slabs_sizes()
+        slabs = []
+        for number, layer in enumerate(opened.layers):
+            size, identity, files = opened.slab_texts(
+                number, self.app.binary_sizes, self.app.glyphs.ellipsis
+            )
+            share = None if layer.size is None else (layer.size / total if total else 0.0)
+            slabs.append(
+                Slab(
+                    number,
+                    opened.instruction(number),
+                    size,
+                    identity,
+                    files,
+                    share,
+                    layer.hue,
+                    layer.read,
+                    missing=layer.index is None
+                    and layer.status in (Status.MISSING, Status.FAILED),
+                )
+            )
+        self.query_one(LayerStack).show(slabs, printable(opened.name))
+
+    def _show_files_title(self) -> None:
+        words = "unified view" if self.layer_only is None else f"layer {self.layer_only} only"
+        right = [muted(words), muted(f"   by {self.sort_key}")]
+        if self.needle:
+            right = [strong(printable(self.needle)), muted(f"   {self._found}"), *right[1:]]
+        if self.hide_unchanged:
+            right.append(muted("   changed only"))
+        if not self.has_class("-narrow"):
+            glyphs = self.app.glyphs
+            right += [
+                muted(f"   {glyphs.added} new"),
+                muted(f"   {glyphs.modified} changed"),
+                muted(f"   {glyphs.deleted} deleted"),
+            ]
+        self.query_one("#files-title", PaneTitle).show("Files", right)
+
+    _found = ""
+
+    # The file under the cursor -----------------------------------------------------------------
+
+    @on(FileTree.Highlighted)
+    def _file_highlighted(self, message: FileTree.Highlighted) -> None:
+        message.stop()
+        if self.opened is None:
+            return
+        node = message.node
+        self._show_search(node)
+        self._content_node = node
+        self._content_timer.reset()
+        self._content_timer.resume()
+
+    def _show_search(self, node: Node) -> None:
+        assert self.opened is not None
+        resolution = self.opened.view.resolve(node.path)
+        self.resolution = resolution
+        stack = self.query_one(LayerStack)
+        stack.show_marks(search_marks(resolution, self.app.binary_sizes))
+        layer = node.layer if self.layer_only is not None else resolution.layer
+        if layer is not None and layer != stack.selected:
+            stack.selected = layer
+            self._show_details()
+        name = printable(node.name) or "/"
+        if resolution.links:
+            name = f"{name} {self.app.glyphs.link} {printable(resolution.resolved) or '/'}"
+        self.query_one("#stack-title", PaneTitle).show(right=[muted(f"where {name} comes from")])
+        self._show_insight(node, resolution)
+
+    def _show_insight(self, node: Node, resolution: Resolution) -> None:
+        text, color = insight(
+            node, resolution, self.opened, self.app.binary_sizes, self.app.glyphs.waste
+        )
+        self.query_one(Insight).show(text, color)
+
+    # Content -----------------------------------------------------------------------------------
+
+    def _read_content(self) -> None:
+        self._content_timer.pause()
+        self._content_timer.reset()
+        node = self._content_node
+        if node is None or self.opened is None:
+            return
+        view = self.query_one(ContentView)
+        title = self.query_one("#content-title", PaneTitle)
+        glyphs = self.app.glyphs
+        hues = self.opened.hues
+        name = printable(node.name) or "/"
+        chip = None if node.layer is None else (str(node.layer), hues[node.layer])
+        shown = node
+        notes: list[tuple[str, str]] = []
+        if node.kind.label == "symlink" and self.layer_only is None and self.resolution is not None:
+            for link in self.resolution.links:
+                notes.append(
+                    (
+                        f"{printable(link.path)} {glyphs.link} {printable(link.target)}"
+                        f"   (link in layer {link.layer})",
+                        "muted",
+                    )
+                )
+            if self.resolution.loop:
+                notes.append((f"{glyphs.waste} the links go round in a circle", "error"))
+            winner = next((r for r in self.resolution.ladder if r.state == "winner"), None)
+            if winner is not None and winner.node is not None and not winner.node.is_dir:
+                shown = winner.node
+                chip = (str(winner.layer), hues[winner.layer])
+                name = f"{name} {glyphs.link} {printable(self.resolution.resolved)}"
+                notes = []
+            elif not self.resolution.exists and not self.resolution.loop:
+                notes.append(("the link leads to nothing", "muted"))
+        if shown.kind.label != "file":
+            title.show("Content", [muted(shown.kind.label), *self._mode_pieces(shown)], chip=chip, name=name)
+            view.show_notes(*(notes or self._about(shown)))
+            return
+        if shown.change == "deleted" or shown.layer is None or shown.row < 0:
+            title.show("Content", [muted("deleted")], chip=chip, name=name)
+            view.show_notes((f"deleted by layer {shown.layer}; hides {self._size(shown.hides)}", "muted"))
+            return
+        title.show("Content", [muted(self._size(shown.size)), *self._mode_pieces(shown)], chip=chip, name=name)
+        self._content_name = name
+        self.read_content(shown)
+
+    _content_name = ""
+
+    def _mode_pieces(self, node: Node, owner: str | None = None) -> list[Piece]:
+        who = owner or f"{node.uid}:{node.gid}"
+        return [muted(f"   {node.mode:04o}"), muted(f"   {who}")]
+
+    def _about(self, node: Node) -> list[tuple[str, str]]:
+        if not node.is_dir or self.opened is None:
+            return [(f"a {node.kind.label}; it has no content", "muted")]
+        if self._source is None:
+            return []
+        size, by_layer = self._source.weigh(node)
+        lines = [(f"{self._size(size)} in this folder and below", "foreground")]
+        for layer, held in sorted(by_layer.items(), key=lambda item: -item[1])[:12]:
+            lines.append((f"layer {layer:<3} {self._size(held):>10}   {self.opened.instruction(layer)}", "muted"))
+        return lines
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="content", description="Content")
+    def read_content(self, node: Node) -> None:
+        """Read the start of a file from its layer."""
+        assert self.opened is not None and node.layer is not None
+        worker = get_current_worker()
+        try:
+            data = self.opened.contents.read(node.layer, node.row, 0, CONTENT_LIMIT)
+            owner = self.opened.owner_names(node)
+        except (LayerviewError, OSError) as error:
+            if not worker.is_cancelled:
+                self.post_message(self.WorkFailed("content", str(error)))
+            return
+        if not worker.is_cancelled:
+            self.post_message(self.ContentRead(node, data, split_lines(data), owner))
+
+    @on(ContentRead)
+    def _content_read(self, message: ContentRead) -> None:
+        node, data = message.node, message.data
+        view = self.query_one(ContentView)
+        if not data:
+            view.show_notes(("the file is empty", "muted"))
+            kind = "empty"
+        else:
+            as_hex = looks_binary(data) if self._want_hex is None else self._want_hex
+            view.show(data, message.lines, node.size, as_hex=as_hex)
+            kind = "bytes" if as_hex else "text"
+        assert self.opened is not None and node.layer is not None
+        self.query_one("#content-title", PaneTitle).show(
+            "Content",
+            [
+                muted(kind),
+                muted("   " + self._size(node.size)),
+                *self._mode_pieces(node, message.owner),
+            ],
+            chip=(str(node.layer), self.opened.hues[node.layer]),
+            name=self._content_name,
+        )
+
+    @on(FileTree.Chosen)
+    def _file_chosen(self, message: FileTree.Chosen) -> None:
+        message.stop()
+        if self.query_one("#content-pane").display and self._showing is None:
+            self.query_one(ContentView).focus()
+        else:
+            self._replace_with("content")
+            self.query_one(ContentView).focus()
+
+    def action_hex(self) -> None:
+        """Change between text and bytes, for this file and the next ones."""
+        view = self.query_one(ContentView)
+        self._want_hex = not view.hex
+        view.set_hex(self._want_hex)
+
+    # The layer's details -----------------------------------------------------------------------
+
+    @on(LayerStack.Selected)
+    def _layer_selected(self, message: LayerStack.Selected) -> None:
+        message.stop()
+        if self.layer_only is not None and message.number != self.layer_only:
+            self.layer_only = message.number
+            self._lay_rows(fresh=True)
+        self._show_details()
+
+    @on(LayerStack.Chosen)
+    def _layer_chosen(self, message: LayerStack.Chosen) -> None:
+        message.stop()
+        self.layer_only = message.number
+        self._lay_rows(fresh=True)
+        self._replace_with(None)
+        self.query_one(FileTree).focus()
+
+    def _show_details(self) -> None:
+        opened = self.opened
+        if opened is None or not opened.layers:
+            return
+        number = max(0, self.query_one(LayerStack).selected)
+        cause = opened.causes.get(number)
+        right: list[Piece] = []
+        if cause is not None and cause.bytes:
+            text = f"{self.app.glyphs.waste} {self._size(cause.bytes)} wasted"
+            right = [strong(text, "warning")]
+        self.query_one("#details-title", PaneTitle).show(
+            "", right, chip=(str(number), opened.hues[number]), name=opened.instruction(number)
+        )
+        self.query_one(LayerDetails).show(
+            layer_facts(opened, number, self.app.binary_sizes, self.app.glyphs.waste)
+        )
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="waste", description="Waste")
+    def measure_waste(self) -> None:
+        """Find out which bytes no container can see, and why."""
+        from layerview.view.waste import measure
+
+        opened = self.opened
+        assert opened is not None
+        worker = get_current_worker()
+        self._cancel("waste")
+        progress = self._progress["waste"] = Progress()
+        try:
+            waste = measure(opened.view, progress=progress)
+        except Cancelled:
+            return
+        except (LayerviewError, OSError) as error:
+            if not worker.is_cancelled:
+                self.app.call_from_thread(
+                    self.notify, str(error), title="Waste", severity="error", markup=False
+                )
+            return
+        if not worker.is_cancelled:
+            opened.take_waste(waste)
+            self.post_message(self.WasteMeasured())
+
+    @on(WasteMeasured)
+    def _waste_measured(self) -> None:
+        self._show_subject()
+        self._show_details()
+        node = self.query_one(FileTree).node
+        if node is not None and self.resolution is not None:
+            self._show_insight(node, self.resolution)
+
+    # Keys --------------------------------------------------------------------------------------
+
+    def action_filter(self) -> None:
+        """Type a part of a name; only what matches stays in the tree."""
+        from layerview.tui.widgets.filter import FilterInput
+
+        self._replace_with(None)
+        existing = self.query(FilterInput)
+        if existing:
+            existing.first().focus()
+            return
+        entry = FilterInput(self.needle)
+        self.query_one("#files-pane").mount(entry, before="#files")
+        entry.focus()
+
+    def set_needle(self, needle: str) -> None:
+        """Filter the tree by a part of a name."""
+        if needle != self.needle:
+            self.needle = needle
+            self._found = ""
+            self._lay_rows()
+            self._show_files_title()
+
+    def end_filter(self, keep: bool) -> None:
+        """Go from the filter's entry to the tree; without `keep` show everything again."""
+        from layerview.tui.widgets.filter import FilterInput
+
+        for entry in self.query(FilterInput):
+            if not keep or not self.needle:
+                entry.remove()
+        if not keep:
+            self.set_needle("")
+        self.query_one(FileTree).focus()
+
+    def action_sort(self) -> None:
+        """Sort by size, or by name again."""
+        self.sort_key = "size" if self.sort_key == "name" else "name"
+        self._lay_rows()
+        self._show_files_title()
+
+    def action_unchanged(self) -> None:
+        """Hide what the base layer brought and nothing changed, or show it again."""
+        self.hide_unchanged = not self.hide_unchanged
+        self._lay_rows()
+        self._show_files_title()
+
+    def action_view(self) -> None:
+        """Change between the unified view and what one layer holds."""
+        if self.opened is None or not self.opened.layers:
+            return
+        if self.layer_only is None:
+            self.layer_only = max(0, self.query_one(LayerStack).selected)
+        else:
+            self.layer_only = None
+        self._lay_rows()
+        self._show_files_title()
+
+    def action_layer(self) -> None:
+        """Show this layer only; in a small window, where details have no room, show those."""
+        if self.has_class("-narrow"):
+            show = None if self._showing == "details" else "details"
+            self._replace_with(show)
+            self.query_one(LayerDetails if show else FileTree).focus()
+        else:
+            self.action_view()
+
+    def action_waste(self) -> None:
+        """Show what is wasted, by path and by layer."""
+        if self.opened is None or self.opened.waste is None:
+            self.notify("The waste is known when all layers are read.", markup=False)
+            return
+        from layerview.tui.screens.waste import WasteScreen
+
+        self.app.push_screen(WasteScreen(self.opened), self._go_to)
+
+    def _go_to(self, path: bytes | None) -> None:
+        if path is not None:
+            self.layer_only = None
+            self.query_one(FileTree).go_to(path)
+
+    def action_extract(self) -> None:
+        """Copy the file or folder under the cursor out of the image."""
+        node = self.query_one(FileTree).node
+        if node is None or self.opened is None:
+            return
+        from layerview.tui.screens.extract import ExtractDialog
+
+        self.app.push_screen(ExtractDialog(self.opened, node, self.layer_only))
+
+    def action_diff(self) -> None:
+        """Compare this image with another."""
+        if self.opened is None or not self.opened.finished:
+            self.notify("Images can be compared when all layers are read.", markup=False)
+            return
+        from layerview.tui.screens.diff import ChooseOther
+
+        self.app.push_screen(ChooseOther(self.opened))
+
+    def action_retry(self) -> None:
+        """Try again what failed."""
+        if self.opened is None:
+            self.query_one(FileTree).clear("Opening")
+            self.open_image()
+        elif not self.opened.finished:
+            self.opened.stopped = False
+            self.load_layers()
+        elif self._content_node is not None:
+            self._read_content()
+
+    def action_back(self) -> None:
+        """Leave what is open inside the screen, stop reading, or go back to the images."""
+        opened = self.opened
+        if self._showing is not None:
+            self._replace_with(None)
+            self.query_one(FileTree).focus()
+        elif self.needle:
+            self.end_filter(keep=False)
+        elif opened is not None and not opened.finished and not opened.stopped:
+            opened.stopped = True
+            self._stop_reading()
+            for layer in opened.layers:
+                if layer.status is Status.READING:
+                    layer.status = Status.WAITING
+            self._show_slabs()
+            self._show_subject()
+        elif isinstance(self.focused, ContentView):
+            self.query_one(FileTree).focus()
+        elif self.layer_only is not None:
+            self.action_view()
+        else:
+            self.app.action_images()
+
+
+def search_marks(resolution: Resolution, binary: bool) -> dict[int, Mark]:
+    """Return what the search for a file says at each layer."""
+    marks: dict[int, Mark] = {}
+    cover: int | None = None
+    ladder = list(resolution.ladder)
+    modes = [rung.node.mode for rung in ladder if rung.node is not None]
+    for rung in ladder:
+        node = rung.node
+        size = mode = reason = ""
+        differs = False
+        if node is not None:
+            size = node.kind.label if node.kind.label != "file" else format_size(node.size, binary=binary)
+            if node.is_dir:
+                size = "folder"
+            mode = f"{node.mode:04o}" if node.layer is not None else ""
+        if rung.state == "winner":
+            reason = "this one"
+            differs = len(modes) > 1 and modes[0] != modes[1]
+        elif rung.state == "hidden":
+            reason = f"hidden by {cover}" if cover is not None else "hidden"
+        if rung.state in ("winner", "hidden", "whiteout", "opaque"):
+            cover = rung.layer
+        marks[rung.layer] = Mark(rung.state, size, mode, differs, reason)
+    return marks
+
+
+def insight(
+    node: Node, resolution: Resolution, opened: OpenedImage | None, binary: bool, sign: str
+) -> tuple[str, str]:
+    """Say in one line what is worth knowing about a file; return the line and its colour."""
+    name = printable(node.name) or "/"
+    if resolution.loop:
+        return f"{sign} the links of {name} go round in a circle.", "error"
+    versions = [rung for rung in resolution.ladder if rung.node is not None]
+    whiteout = next((rung for rung in resolution.ladder if rung.state == "whiteout"), None)
+    if not resolution.exists and resolution.links:
+        return f"{name} leads to /{printable(resolution.resolved)}, which is not there.", "muted"
+    if not resolution.exists and whiteout is not None:
+        return f"{sign} {whiteout.layer} deletes {name}; its bytes still ship.", "warning"
+    if node.is_dir or not versions or resolution.layer is None:
+        made = "" if opened is None or node.layer is None else opened.instruction(node.layer)
+        return (f"{node.layer}: {made}" if made else ""), "muted"
+    top = versions[0].node
+    assert top is not None
+    if len(versions) > 1 and versions[0].state == "winner":
+        below = versions[1].node
+        assert below is not None
+        other = versions[1].layer
+        if top.kind == below.kind and top.size == below.size and top.mode != below.mode:
+            return (
+                f"{sign} {versions[0].layer} copies {name} whole; "
+                f"its mode differs from {other}.",
+                "warning",
+            )
+        hidden = format_size(below.size, binary=binary)
+        return (
+            f"{sign} {versions[0].layer} replaces {name} of {other}; {hidden} there are hidden.",
+            "warning",
+        )
+    made = "" if opened is None else opened.instruction(resolution.layer)
+    return f"{resolution.layer}: {made}", "muted"
+
+
+def layer_facts(opened: OpenedImage, number: int, binary: bool, sign: str) -> list[Fact]:
+    """Return the facts about one layer, for its details."""
+    layer: LayerState = opened.layers[number]
+    source = layer.source
+    facts: list[Fact] = []
+    if layer.status is Status.MISSING:
+        facts.append(Fact("not here", source.missing_reason or "its blob is not here", color="warning"))
+    if layer.damage:
+        facts.append(Fact(sign, printable(layer.damage), color="error"))
+    counts = opened.change_counts(number)
+    if counts:
+        facts.append(Fact("changes", counts))
+    cause = opened.causes.get(number)
+    if cause is not None and cause.bytes:
+        for place, sentence in enumerate(why_wasted(cause, opened.mode_change(number))):
+            facts.append(Fact("why wasted" if place == 0 else "", sentence))
+    if source.digest is not None:
+        compressed = ""
+        if source.compressed_size is not None:
+            compressed = format_size(source.compressed_size, binary=binary)
+            if source.compression and source.compression != "none":
+                compressed += f" {source.compression}"
+        facts.append(Fact("digest", _cut_digest(str(source.digest)), compressed))
+    if source.diff_id is not None:
+        state = {True: "verified", False: "does not match", None: ""}[layer.verified]
+        facts.append(Fact("DiffID", _cut_digest(str(source.diff_id)), state))
+    if source.chain_id is not None:
+        facts.append(Fact("ChainID", _cut_digest(str(source.chain_id))))
+    history = source.history
+    if history is not None:
+        facts.append(Fact("created", time_words(history.created)))
+        if history.comment:
+            facts.append(Fact("comment", printable(history.comment)))
+    if cause is not None and cause.largest:
+        facts.append(BLANK)
+        for place, (size, path) in enumerate(cause.largest[:3]):
+            facts.append(
+                Fact(
+                    "largest copies" if place == 0 else "",
+                    printable(path),
+                    right=format_size(size, binary=binary),
+                    indent=17,
+                    cut_start=True,
+                )
+            )
+    empty = [row.history for row in opened.image.history if row.layer is None and row.history]
+    if empty:
+        facts.append(BLANK)
+        facts.append(Fact("no layer", "   ".join(no_layer_words(empty))))
+    return facts
+
+
+def _cut_digest(text: str) -> str:
+    algorithm, _, digits = text.partition(":")
+    return f"{algorithm}:{digits[:16]}…"

@@ -1,0 +1,1 @@
+"""The widgets of the terminal UI; each draws, and asks its screen for everything else."""
