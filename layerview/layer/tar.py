@@ -44,6 +44,10 @@ class TarDamage(Exception):
     """The tar can't be read on from here; what was read before stands."""
 
 
+class TooManyEntries(TarDamage):
+    """The tar has more entries than were asked for."""
+
+
 class RawEntries:
     """Entries in the order of the tar: parallel columns, and dicts for what few entries have."""
 
@@ -161,30 +165,31 @@ def _pax_time(value: bytes) -> tuple[int, int]:
     return seconds, nanoseconds * 16 + count
 
 
-def scan(window: Window, entries: RawEntries | None = None) -> RawEntries:
+def scan(window: Window, entries: RawEntries, *, most: int = MAX_ENTRIES) -> None:
     """Read all headers of a tar.
 
     Args:
         window: the tar's plain bytes.
         entries: filled as headers are read, so that what was read is there after damage.
+        most: entries at which to stop.
 
     Raises:
         TarDamage: when the tar is truncated or corrupt.
+        TooManyEntries: when it has more than `most`.
     """
-    if entries is None:
-        entries = RawEntries()
-    return _Scanner(window, entries).run()
+    _Scanner(window, entries, most).run()
 
 
 class _Scanner:
-    def __init__(self, window: Window, entries: RawEntries) -> None:
+    def __init__(self, window: Window, entries: RawEntries, most: int) -> None:
         self.window = window
         self.entries = entries
+        self.most = most
         self.pax: dict[bytes, bytes] = {}
         self.long_name: bytes | None = None
         self.long_link: bytes | None = None
 
-    def run(self) -> RawEntries:
+    def run(self) -> None:
         """Scan to the end of the tar."""
         entries, window = self.entries, self.window
         unpack = _HEADER.unpack_from
@@ -208,14 +213,14 @@ class _Scanner:
                     if end > position:
                         raise TarDamage(f"truncated inside a header at byte {position}")
                     self._expect_nothing(position)
-                    return entries
+                    return
             raw_name, owner, raw_size, raw_time, raw_sum, kind_flag, raw_link, magic = unpack(
                 chunk, at
             )
             if not raw_name[0] and chunk[at : at + BLOCK] == _ZERO_BLOCK:
                 self._expect_nothing(position)
                 self._check_end(position + BLOCK)
-                return entries
+                return
 
             # adler32's low half is 1 + the sum of the bytes, modulo 65521: a fast first check.
             block = chunk[at : at + BLOCK]
@@ -338,10 +343,10 @@ class _Scanner:
             if sparse is not None:
                 entries.sparse[row] = sparse
             name_bytes += len(name)
-            if row >= MAX_ENTRIES or name_bytes > MAX_NAME_BYTES:
-                raise TarDamage(
-                    f"more than {MAX_ENTRIES:,} entries or {MAX_NAME_BYTES >> 20} MiB of names"
-                )
+            if row >= self.most:
+                raise TooManyEntries(f"more than {self.most:,} entries")
+            if name_bytes > MAX_NAME_BYTES:
+                raise TarDamage(f"more than {MAX_NAME_BYTES >> 20} MiB of names")
             if stored:
                 position = data + stored + (-stored % BLOCK)
                 if position > end:

@@ -1,0 +1,217 @@
+"""The one way from a name that a person gives to an opened image."""
+
+from __future__ import annotations
+
+import os
+
+from layerview.errors import FormatError, NotFoundError, UsageError
+from layerview.oci import Platform
+from layerview.progress import QUIET, Progress
+from layerview.sources import docker_archive, oci_layout
+from layerview.sources.archive import Archive
+from layerview.sources.image import Image, ImageChoice
+from layerview.sources.rootfs import open_rootfs_folder, open_rootfs_tar
+from layerview.text import printable
+
+FILE_TRANSPORTS = ("docker-archive", "oci", "oci-archive")
+OTHER_TRANSPORTS = ("docker://", "docker-daemon:", "containers-storage:", "data-root:", "local:")
+DEMO = "demo:"
+"""Names the demo image; `demo:REFERENCE` one of its images."""
+
+
+class SeveralImages(UsageError):
+    """A file holds several images, and the name does not say which."""
+
+    def __init__(self, location: str, choices: list[ImageChoice]) -> None:
+        self.choices = choices
+        names = ", ".join(
+            printable(f"{choice.name} ({choice.platform})" if choice.platform else choice.name)
+            for choice in choices[:20]
+        )
+        more = f" and {len(choices) - 20} more" if len(choices) > 20 else ""
+        super().__init__(f"{printable(location)} holds several images; ask for one: {names}{more}")
+
+
+def open_image(name: str, *, platform: str | None = None, progress: Progress = QUIET) -> Image:
+    """Open the image that a person named.
+
+    Args:
+        name: a file or folder, "-" for standard input, or a name with a transport in front:
+            `docker-archive:FILE[:REFERENCE]`, `oci:DIR[:REFERENCE]`, `oci-archive:FILE[:REFERENCE]`,
+            `demo:[REFERENCE]`. A reference may also follow a bare file or folder.
+        platform: "os/architecture[/variant]", where an index has several.
+        progress: told about unpacking an outer compression.
+
+    Raises:
+        SeveralImages: when the name does not say which of several images.
+        NotFoundError: when there is no such file, reference or platform.
+        FormatError: when the file is no image.
+    """
+    wanted = Platform.parse(platform) if platform is not None else None
+    transport, location, selector = split_name(name)
+    if transport == "demo":
+        from layerview.sources.demo import demo_image
+
+        return _open_folder("oci", str(demo_image(progress)), selector, wanted)
+    if location != "-" and os.path.isdir(location):
+        return _open_folder(transport, location, selector, wanted)
+    archive = Archive(location, progress)
+    try:
+        return _open_archive(transport, archive, selector, wanted)
+    except BaseException:
+        archive.close()
+        raise
+
+
+def split_name(name: str) -> tuple[str | None, str, str | None]:
+    """Split a name into transport, file or folder, and reference.
+
+    Raises:
+        UsageError: when the transport can't be read by this version.
+        NotFoundError: when there is no such file or folder.
+    """
+    if name == "-":
+        return None, "-", None
+    for other in OTHER_TRANSPORTS:
+        if name.startswith(other) and not os.path.exists(name):
+            raise UsageError(
+                f"{other.rstrip('/').rstrip(':')} is not read yet; save the image to a file:"
+                " docker save NAME -o FILE"
+            )
+    if name.startswith(DEMO) and not os.path.exists(name):
+        return "demo", "", name[len(DEMO) :] or None
+    transport: str | None = None
+    rest = name
+    for known in FILE_TRANSPORTS:
+        if name.startswith(known + ":"):
+            transport, rest = known, name[len(known) + 1 :]
+            break
+    if transport is not None and (rest == "-" or rest.startswith("-:")):
+        return transport, "-", rest[2:] or None
+    if os.path.exists(rest):
+        return transport, rest, None
+    # The file may have a colon in its name and a reference may have several: longest file wins.
+    at = len(rest)
+    while (at := rest.rfind(":", 0, at)) > 0:
+        if os.path.exists(rest[:at]):
+            return transport, rest[:at], rest[at + 1 :] or None
+    raise NotFoundError(
+        f"{printable(rest)}: no such file or folder"
+        + ("" if transport else "; images of engines and registries are not read yet")
+    )
+
+
+def list_images(name: str, *, progress: Progress = QUIET) -> list[ImageChoice]:
+    """List the images that a file or folder holds.
+
+    Raises:
+        NotFoundError: when there is no such file or folder.
+        FormatError: when it is no image.
+    """
+    try:
+        with open_image(name, progress=progress) as image:
+            return [ImageChoice(name, image.references, image.image_id, image.platform or None)]
+    except SeveralImages as several:
+        return several.choices
+
+
+def _open_folder(
+    transport: str | None, location: str, selector: str | None, wanted: Platform | None
+) -> Image:
+    index = os.path.join(location, "index.json")
+    layout = os.path.join(location, "oci-layout")
+    if transport == "oci" or (
+        transport is None
+        and os.path.isfile(index)
+        and (os.path.isfile(layout) or os.path.isdir(os.path.join(location, "blobs")))
+    ):
+        return _open_layout(oci_layout.FolderLayout(location), "oci", selector, wanted)
+    if transport is not None:
+        raise FormatError(f"{printable(location)} is a folder, not an archive")
+    if selector is not None:
+        raise NotFoundError(f"{printable(location)} is a plain folder: it has no images by name")
+    return open_rootfs_folder(location)
+
+
+def _open_archive(
+    transport: str | None, archive: Archive, selector: str | None, wanted: Platform | None
+) -> Image:
+    if transport != "oci-archive":
+        saved = docker_archive.saved_images(archive) if _is_saved(archive, transport) else []
+        if saved:
+            return _open_saved(archive, saved, selector, wanted)
+        if transport == "docker-archive":
+            raise FormatError(
+                f"{printable(archive.name)} has no manifest.json: docker save has one"
+            )
+    if b"index.json" in archive.members and (
+        transport is not None or b"oci-layout" in archive.members or _has_blobs(archive)
+    ):
+        layout = oci_layout.ArchiveLayout(archive)
+        return _open_layout(layout, "oci-archive", selector, wanted)
+    if transport is not None:
+        raise FormatError(f"{printable(archive.name)} has no index.json: it is no OCI archive")
+    remains = docker_archive.open_remains(archive)
+    if remains is not None:
+        return remains
+    if not archive.members and archive.damage:
+        raise FormatError(
+            f"{printable(archive.name)} is no image: neither a tar nor a folder"
+            f" ({archive.damage[0]})"
+        )
+    if selector is not None:
+        raise NotFoundError(f"{printable(archive.name)} is a plain tar: it has no images by name")
+    return open_rootfs_tar(archive)
+
+
+def _is_saved(archive: Archive, transport: str | None) -> bool:
+    """Whether manifest.json is docker save's, not some file of a root file system."""
+    if docker_archive.MANIFEST not in archive.members:
+        return False
+    if transport is not None:
+        return True
+    start = archive.find(docker_archive.MANIFEST)
+    if start is None:
+        return False
+    with start.opened() as fd:
+        return os.pread(fd, min(start.length, 64), start.start).lstrip().startswith(b"[")
+
+
+def _has_blobs(archive: Archive) -> bool:
+    return any(name.startswith(b"blobs/") for name in archive.members)
+
+
+def _open_saved(
+    archive: Archive,
+    saved: list[docker_archive.SavedImage],
+    selector: str | None,
+    wanted: Platform | None,
+) -> Image:
+    if selector is not None:
+        return docker_archive.open_saved(
+            archive, docker_archive.select(saved, selector, archive.name)
+        )
+    matching = saved
+    if wanted is not None:
+        matching = [
+            image for image in saved if docker_archive.platform_matches(archive, image, wanted)
+        ]
+        if not matching:
+            raise NotFoundError(f"{printable(archive.name)} has no image for {wanted}")
+    if len(matching) > 1:
+        raise SeveralImages(archive.name, docker_archive.choices(archive, matching))
+    return docker_archive.open_saved(archive, matching[0])
+
+
+def _open_layout(
+    layout: oci_layout.Layout, place: str, selector: str | None, wanted: Platform | None
+) -> Image:
+    found = oci_layout.candidates(layout)
+    if not found:
+        raise FormatError(f"{printable(layout.name)} lists no image")
+    if selector is not None:
+        found = oci_layout.select(found, selector, layout.name)
+    matching = oci_layout.for_platform(found, wanted)
+    if len({candidate.descriptor.digest for candidate in matching}) > 1:
+        raise SeveralImages(layout.name, oci_layout.choices(layout, matching, place))
+    return oci_layout.open_candidate(layout, matching[0], place)
