@@ -24,14 +24,12 @@ class LayerviewApp(App[None]):
     """See every layer."""
 
     TITLE = "layerview"
-    CSS_PATH = "styles/app.tcss"
+    CSS_PATH: ClassVar[list[str]] = ["styles/app.tcss", "styles/image.tcss", "styles/images.tcss"]
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "ctrl+p", "command_palette", "commands", key_display="Ctrl+P", id="app.palette"
-        ),
+        Binding("ctrl+p", "command_palette", "commands", key_display="Ctrl+P", id="app.palette"),
         Binding("question_mark,f1", "help", "help", key_display="?", id="app.help"),
         Binding("q", "quit", "quit", id="app.quit"),
         Binding("ctrl+q,ctrl+c", "quit", "quit", show=False, id="app.quit_hard"),
@@ -98,7 +96,11 @@ class LayerviewApp(App[None]):
                 continue
             seen.add(binding.action)
             action = binding.action
-            node = screen.active_bindings[binding.key].node if binding.key in screen.active_bindings else screen
+            node = (
+                screen.active_bindings[binding.key].node
+                if binding.key in screen.active_bindings
+                else screen
+            )
             title = binding.description[:1].upper() + binding.description[1:]
             key = self.get_key_display(binding)
 
@@ -107,7 +109,9 @@ class LayerviewApp(App[None]):
 
             yield SystemCommand(title, f"Key {key}", run_action)
         yield SystemCommand("Theme", "Choose among all themes", self.action_change_theme)
-        yield SystemCommand("Save a picture", "Save the screen as an SVG file", self.action_screenshot)
+        yield SystemCommand(
+            "Save a picture", "Save the screen as an SVG file", self.action_screenshot
+        )
 
     def action_help(self) -> None:
         """Show or hide the help panel."""

@@ -7,17 +7,25 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from layerview.errors import LayerviewError
 from layerview.sizes import format_size
+from layerview.text import printable
 from layerview.tui.palette import HueBook
 from layerview.tui.words import LayerWaste, count_of, instruction, waste_by_cause
+from layerview.view.union import UnionView
 
 if TYPE_CHECKING:
     from layerview.layer.index import LayerIndex
-    from layerview.sources.contents import Contents
     from layerview.sources.image import Image, LayerSource
     from layerview.sources.layers import LoadedLayer
-    from layerview.view.union import UnionView
+    from layerview.view.changes import LayerChanges
+    from layerview.view.contents import Contents
+    from layerview.view.nodes import Node
     from layerview.view.waste import Waste
+
+
+NAMES_LIMIT = 1 << 20
+"""Bytes of etc/passwd and etc/group that are read for names."""
 
 
 class Status(Enum):
@@ -86,12 +94,12 @@ class OpenedImage:
         self.stopped = False
         self.waste: Waste | None = None
         self.causes: dict[int, LayerWaste] = {}
+        self.changes: dict[int, LayerChanges] = {}
+        self._names: tuple[dict[int, str], dict[int, str]] | None = None
 
     def make_view(self) -> UnionView:
         """Lay the layers that are loaded over one another."""
-        from layerview.view.union import UnionView
-
-        return UnionView([layer.index for layer in self.layers], self.contents)
+        return UnionView([layer.index for layer in self.layers])
 
     @property
     def name(self) -> str:
@@ -174,11 +182,69 @@ class OpenedImage:
         """The hue of each layer."""
         return self.hues
 
-    def owner_names(self, node):
-        return f"{node.uid}:{node.gid}"
+    def read(self, node: Node, limit: int) -> bytes:
+        """Return the first bytes of a file.
 
-    def change_counts(self, number):
-        return "1,187 modified, 0 added, 0 deleted"
+        Raises:
+            DamageError: when the layer ends inside it.
+        """
+        if node.written is None or node.inode < 0:
+            return b""
+        return b"".join(self.contents.pieces(node.written, node.inode, 0, limit))
 
-    def mode_change(self, number):
-        return (0o644, 0o664)
+    def owner_names(self, node: Node) -> str:
+        """Return owner and group by the names that the image's own etc/passwd and group have."""
+        if self._names is None:
+            self._names = (self._read_names(b"etc/passwd"), self._read_names(b"etc/group"))
+        users, groups = self._names
+        owner, group = users.get(node.uid, str(node.uid)), groups.get(node.gid, str(node.gid))
+        return f"{owner}:{group}"
+
+    def _read_names(self, path: bytes) -> dict[int, str]:
+        node = self.view.node(path)
+        if node is None or node.type != "file" or not 0 < node.size <= NAMES_LIMIT:
+            return {}
+        names: dict[int, str] = {}
+        try:
+            data = self.read(node, NAMES_LIMIT)
+        except (LayerviewError, OSError):
+            return {}
+        for line in data.split(b"\n"):
+            fields = line.split(b":")
+            if len(fields) > 2 and fields[0] and fields[2].isdigit() and len(fields[2]) < 11:
+                names.setdefault(int(fields[2]), printable(fields[0])[:32])
+        return names
+
+    def change_words(self, number: int) -> str:
+        """Say what a layer changed; empty while that is not known."""
+        changes = self.changes.get(number)
+        if changes is None:
+            return ""
+        counts = changes.counts
+        words = [f"{counts[kind]:,} {kind}" for kind in ("added", "modified", "deleted")]
+        if counts["metadata"]:
+            words.append(f"{counts['metadata']:,} metadata only")
+        if counts["identical"]:
+            words.append(f"{counts['identical']:,} identical")
+        return ", ".join(words)
+
+    def mode_change(self, number: int) -> tuple[int, int] | None:
+        """Return the modes before and after, where the layer's largest copies agree on both."""
+        cause = self.causes.get(number)
+        if cause is None:
+            return None
+        found = set()
+        for _, path in cause.largest:
+            below, above = (
+                self.view.below(number).node(path),
+                self.view.below(number + 1).node(path),
+            )
+            if below is None or above is None or below.is_dir or above.is_dir:
+                return None
+            if (below.uid, below.gid) != (above.uid, above.gid):
+                return None
+            found.add((below.mode, above.mode))
+        if len(found) != 1:
+            return None
+        before, after = found.pop()
+        return None if before == after else (before, after)

@@ -37,8 +37,11 @@ class FolderLike(Protocol):
 
     def __getitem__(self, index: int) -> NodeLike: ...
 
-    def order(self, key: str = "name", reverse: bool = False) -> Sequence[int]:
-        """Return the children's positions in another order."""
+    def find(self, name: bytes) -> int | None:
+        """Find the position of a child by its name."""
+
+    def order(self, key: str = "name", *, reverse: bool = False) -> Sequence[int]:
+        """Return the children's positions in another order; "size" is the largest first."""
 
 
 @dataclass(slots=True, eq=False)
@@ -257,15 +260,6 @@ class TreeRows:
             at = found
         return at
 
-    def expand_within(self, limit: int) -> None:
-        """Open closed folders, from the top, until about `limit` rows are shown."""
-        index = 0
-        while index < len(self) and len(self) < limit:
-            row = self.row(index)
-            if row.node.is_dir and not row.expanded:
-                self.expand(index)
-            index += 1
-
     # Inside ----------------------------------------------------------------------------------
 
     def _open(
@@ -294,15 +288,12 @@ class TreeRows:
         count = len(folder)
         if self.sort == "name":
             return range(count - 1, -1, -1) if self.reverse else range(count)
-        return folder.order(self.sort, self.reverse)
+        return folder.order(self.sort, reverse=self.reverse)
 
     def _position(self, branch: Branch, name: bytes) -> int | None:
         """Find a child's display position by its name."""
-        folder = branch.folder
-        at = bisect_left(range(len(folder)), name, key=lambda place: folder[place].name)
-        if at == len(folder) or folder[at].name != name:
-            return None
-        return branch.order.index(at)
+        at = branch.folder.find(name)
+        return None if at is None else branch.order.index(at)
 
     @staticmethod
     def _child(branch: Branch, position: int) -> Branch | None:

@@ -87,8 +87,6 @@ def waste_by_cause(waste: Waste) -> dict[int, LayerWaste]:
     causes: dict[int, LayerWaste] = defaultdict(LayerWaste)
     for path in waste.paths:
         for version in path.versions:
-            if version.hidden_by is None:
-                continue
             cause = causes[version.hidden_by]
             cause.bytes += version.bytes
             cause.files[version.kind] += 1
@@ -109,26 +107,29 @@ KIND_WORDS: Mapping[str, str] = {
 }
 
 
-def why_wasted(cause: LayerWaste, modes: tuple[int, int] | None = None) -> list[str]:
+def why_wasted(
+    cause: LayerWaste, modes: tuple[int, int] | None = None, arrow: str = "→"
+) -> list[str]:
     """Say in sentences why bytes below a layer are wasted, the largest reason first.
 
     Args:
         cause: the layer's waste.
         modes: the modes before and after, when all its metadata copies changed the same way.
+        arrow: what stands between the two.
     """
     sentences = []
     for kind, _ in cause.sizes.most_common():
         count = cause.files[kind]
         source = numbers(cause.sources[kind])
         files = count_of(count, "file")
-        each = "it is" if count == 1 else "each is"
+        each = "a" if count == 1 else "each a"
         if kind == "metadata_only":
             how = "only mode or owner differs"
             if modes is not None:
-                how = f"only the mode differs, {modes[0]:04o} → {modes[1]:04o}"
-            sentences.append(f"{files}: {each} a full copy of the one in {source}; {how}")
+                how = f"only its mode differs, {modes[0]:04o} {arrow} {modes[1]:04o}"
+            sentences.append(f"{files}, {each} full copy of the one in {source}; {how}")
         elif kind == "identical":
-            sentences.append(f"{files}: {each} the same as in {source}, byte for byte")
+            sentences.append(f"{files}, {each} copy of the one in {source}, byte for byte")
         elif kind == "deleted":
             sentences.append(f"deletes {files} of {source}; the bytes still ship")
         else:

@@ -37,12 +37,13 @@ from layerview.tui.widgets.keys import Keys
 from layerview.tui.widgets.stack import LayerStack, Mark, Slab
 from layerview.tui.widgets.tree import FileTree
 from layerview.tui.words import count_of, no_layer_words, time_words, why_wasted
+from layerview.view.changes import ChangedNode
+from layerview.view.resolve import Resolution, resolve
 
 if TYPE_CHECKING:
     from layerview.sources.image import Image
     from layerview.tui.app import LayerviewApp
-    from layerview.view.resolve import Resolution
-    from layerview.view.union import Node
+    from layerview.view.nodes import Node
 
 CONTENT_LIMIT = 1 << 20
 """Bytes of a file that are read to be looked at."""
@@ -56,8 +57,6 @@ REBUILD = 0.25
 
 class ImageScreen(Screen[None]):
     """One image."""
-
-    CSS_PATH = "../styles/image.tcss"
 
     HELP = """
 # Image
@@ -117,7 +116,9 @@ files, and the search column beside the layers shows which layer each one comes 
     class RowsReady(Message):
         """The tree's rows are laid out."""
 
-        def __init__(self, rows: TreeRows, source: TreeSource, at: bytes | None, found: str) -> None:
+        def __init__(
+            self, rows: TreeRows, source: TreeSource, at: bytes | None, found: str
+        ) -> None:
             self.rows = rows
             self.source = source
             self.at = at
@@ -195,12 +196,17 @@ files, and the search column beside the layers shows which layer each one comes 
         self.query_one(FileTree).focus()
         self._content_timer = self.set_timer(REST, self._read_content, pause=True)
         self._rebuild_timer = self.set_timer(REBUILD, self._rebuild, pause=True)
-        self._show_subject()
+        self._reflow(self.app.size.width, self.app.size.height)
         self.open_image()
 
     def on_resize(self, event: events.Resize) -> None:
-        """Reflow: side by side or one above the other, with or without blank rows."""
-        width, height = event.size.width, event.size.height
+        """Reflow to the new size."""
+        self._reflow(event.size.width, event.size.height)
+
+    def _reflow(self, width: int, height: int) -> None:
+        """Put panes side by side or one above the other, with or without blank rows."""
+        if not self.query(FileTree):
+            return
         narrow, low = width < 100, height < 30
         compact = narrow or low
         self.set_class(narrow, "-narrow")
@@ -399,7 +405,8 @@ files, and the search column beside the layers shows which layer each one comes 
     def _plain_source(self) -> TreeSource:
         assert self.opened is not None
         if self.layer_only is not None:
-            return LayerTree(self.opened.view, self.layer_only)
+            changes = self.opened.changes.get(self.layer_only)
+            return LayerTree(self.opened.view, self.layer_only, changes)
         return UnifiedTree(self.opened.view)
 
     def _cancel(self, group: str) -> None:
@@ -418,18 +425,18 @@ files, and the search column beside the layers shows which layer each one comes 
         found = ""
         try:
             if self.needle or self.hide_unchanged:
-                pruned = PrunedTree(source, self.opened.view, self.needle, self.hide_unchanged)
-                found = pruned.prepare(progress)
+                pruned = PrunedTree(source, self.needle, self.hide_unchanged)
+                opened = pruned.prepare(progress)
+                if self.needle:
+                    expanded = opened
+                    found = f"{pruned.count:,} found"
                 source = pruned
             rows = TreeRows(
                 source.root(),
                 source.folder,
                 sort=self.sort_key,
-                reverse=self.sort_key == "size",
                 expanded=expanded,
             )
-            if self.needle:
-                rows.expand_within(500)
         except Cancelled:
             return
         except (LayerviewError, OSError) as error:
@@ -443,14 +450,14 @@ files, and the search column beside the layers shows which layer each one comes 
     def _rows_ready(self, message: RowsReady) -> None:
         self._source = message.source
         tree = self.query_one(FileTree)
-        tree.show(message.rows, message.source.weigh, message.at)
+        tree.show(message.rows, message.source, message.at)
         self._found = message.found
         self._show_files_title()
         self._show_subject()
 
     # What stands where -------------------------------------------------------------------------
 
-    def _size(self, size: int | None) -> str:
+    def _bytes(self, size: int | None) -> str:
         if size is None:
             return self.app.glyphs.ellipsis
         return format_size(size, binary=self.app.binary_sizes)
@@ -470,19 +477,19 @@ files, and the search column beside the layers shows which layer each one comes 
         groups: list[list[Piece]] = [[strong(printable(opened.name))]]
         if image.image_id is not None:
             groups.append([muted(image.image_id.short)])
-        groups.append([strong(self._size(opened.total_size)), muted(f" in {count}")])
+        groups.append([strong(self._bytes(opened.total_size)), muted(f" in {count}")])
         reading = "" if opened.finished or opened.stopped else opened.reading()
         if reading:
             groups.append([muted(reading + ", "), strong("Esc"), muted(" stops")])
         else:
-            groups.append([strong(self._size(live)), muted(" unified")])
+            groups.append([strong(self._bytes(live)), muted(" unified")])
         if opened.stopped and not opened.finished:
             groups.append([strong("stopped", "warning"), muted(", r reads on")])
         compact: list[Piece] = [strong(printable(opened.name))]
-        compact.append(plain("   " + self._size(opened.total_size)))
+        compact.append(plain("   " + self._bytes(opened.total_size)))
         if wasted:
-            groups.append([strong(self._size(wasted), "warning"), (" wasted", "warning", False)])
-            compact.append(("  " + self._size(wasted) + " wasted", "warning", True))
+            groups.append([strong(self._bytes(wasted), "warning"), (" wasted", "warning", False)])
+            compact.append(("  " + self._bytes(wasted) + " wasted", "warning", True))
         elif reading:
             compact = [strong(printable(opened.name)), muted("  " + reading + ", Esc stops")]
         files = self._live_files()
@@ -528,8 +535,7 @@ files, and the search column beside the layers shows which layer each one comes 
                     share,
                     layer.hue,
                     layer.read,
-                    missing=layer.index is None
-                    and layer.status in (Status.MISSING, Status.FAILED),
+                    missing=layer.index is None and layer.status in (Status.MISSING, Status.FAILED),
                 )
             )
         self.query_one(LayerStack).show(slabs, printable(opened.name))
@@ -567,7 +573,7 @@ files, and the search column beside the layers shows which layer each one comes 
 
     def _show_search(self, node: Node) -> None:
         assert self.opened is not None
-        resolution = self.opened.view.resolve(node.path)
+        resolution = resolve(self.opened.view, node.path)
         self.resolution = resolution
         stack = self.query_one(LayerStack)
         stack.show_marks(search_marks(resolution, self.app.binary_sizes))
@@ -603,7 +609,7 @@ files, and the search column beside the layers shows which layer each one comes 
         chip = None if node.layer is None else (str(node.layer), hues[node.layer])
         shown = node
         notes: list[tuple[str, str]] = []
-        if node.kind.label == "symlink" and self.layer_only is None and self.resolution is not None:
+        if node.type == "symlink" and self.layer_only is None and self.resolution is not None:
             for link in self.resolution.links:
                 notes.append(
                     (
@@ -622,15 +628,21 @@ files, and the search column beside the layers shows which layer each one comes 
                 notes = []
             elif not self.resolution.exists and not self.resolution.loop:
                 notes.append(("the link leads to nothing", "muted"))
-        if shown.kind.label != "file":
-            title.show("Content", [muted(shown.kind.label), *self._mode_pieces(shown)], chip=chip, name=name)
+        if shown.type != "file":
+            title.show(
+                "Content",
+                [muted(shown.type), *self._mode_pieces(shown)],
+                chip=chip,
+                name=name,
+            )
             view.show_notes(*(notes or self._about(shown)))
             return
-        if shown.change == "deleted" or shown.layer is None or shown.row < 0:
-            title.show("Content", [muted("deleted")], chip=chip, name=name)
-            view.show_notes((f"deleted by layer {shown.layer}; hides {self._size(shown.hides)}", "muted"))
-            return
-        title.show("Content", [muted(self._size(shown.size)), *self._mode_pieces(shown)], chip=chip, name=name)
+        title.show(
+            "Content",
+            [muted(self._bytes(shown.size)), *self._mode_pieces(shown)],
+            chip=chip,
+            name=name,
+        )
         self._content_name = name
         self.read_content(shown)
 
@@ -641,14 +653,22 @@ files, and the search column beside the layers shows which layer each one comes 
         return [muted(f"   {node.mode:04o}"), muted(f"   {who}")]
 
     def _about(self, node: Node) -> list[tuple[str, str]]:
+        if node.type == "whiteout":
+            hides = self._bytes(node.hides if isinstance(node, ChangedNode) else 0)
+            return [(f"layer {node.layer} deletes this path; {hides} below are hidden", "muted")]
         if not node.is_dir or self.opened is None:
-            return [(f"a {node.kind.label}; it has no content", "muted")]
+            return [(f"a {node.type}; it has no content", "muted")]
         if self._source is None:
             return []
         size, by_layer = self._source.weigh(node)
-        lines = [(f"{self._size(size)} in this folder and below", "foreground")]
+        lines = [(f"{self._bytes(size)} in this folder and below", "foreground")]
         for layer, held in sorted(by_layer.items(), key=lambda item: -item[1])[:12]:
-            lines.append((f"layer {layer:<3} {self._size(held):>10}   {self.opened.instruction(layer)}", "muted"))
+            lines.append(
+                (
+                    f"layer {layer:<3} {self._bytes(held):>10}   {self.opened.instruction(layer)}",
+                    "muted",
+                )
+            )
         return lines
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="content", description="Content")
@@ -657,7 +677,7 @@ files, and the search column beside the layers shows which layer each one comes 
         assert self.opened is not None and node.layer is not None
         worker = get_current_worker()
         try:
-            data = self.opened.contents.read(node.layer, node.row, 0, CONTENT_LIMIT)
+            data = self.opened.read(node, CONTENT_LIMIT)
             owner = self.opened.owner_names(node)
         except (LayerviewError, OSError) as error:
             if not worker.is_cancelled:
@@ -682,7 +702,7 @@ files, and the search column beside the layers shows which layer each one comes 
             "Content",
             [
                 muted(kind),
-                muted("   " + self._size(node.size)),
+                muted("   " + self._bytes(node.size)),
                 *self._mode_pieces(node, message.owner),
             ],
             chip=(str(node.layer), self.opened.hues[node.layer]),
@@ -730,7 +750,7 @@ files, and the search column beside the layers shows which layer each one comes 
         cause = opened.causes.get(number)
         right: list[Piece] = []
         if cause is not None and cause.bytes:
-            text = f"{self.app.glyphs.waste} {self._size(cause.bytes)} wasted"
+            text = f"{self.app.glyphs.waste} {self._bytes(cause.bytes)} wasted"
             right = [strong(text, "warning")]
         self.query_one("#details-title", PaneTitle).show(
             "", right, chip=(str(number), opened.hues[number]), name=opened.instruction(number)
@@ -750,7 +770,7 @@ files, and the search column beside the layers shows which layer each one comes 
         self._cancel("waste")
         progress = self._progress["waste"] = Progress()
         try:
-            waste = measure(opened.view, progress=progress)
+            waste = measure(opened.view, opened.contents, progress)
         except Cancelled:
             return
         except (LayerviewError, OSError) as error:
@@ -915,7 +935,7 @@ def search_marks(resolution: Resolution, binary: bool) -> dict[int, Mark]:
         size = mode = reason = ""
         differs = False
         if node is not None:
-            size = node.kind.label if node.kind.label != "file" else format_size(node.size, binary=binary)
+            size = node.type if node.type != "file" else format_size(node.size, binary=binary)
             if node.is_dir:
                 size = "folder"
             mode = f"{node.mode:04o}" if node.layer is not None else ""
@@ -954,8 +974,7 @@ def insight(
         other = versions[1].layer
         if top.kind == below.kind and top.size == below.size and top.mode != below.mode:
             return (
-                f"{sign} {versions[0].layer} copies {name} whole; "
-                f"its mode differs from {other}.",
+                f"{sign} {versions[0].layer} copies {name} whole; its mode differs from {other}.",
                 "warning",
             )
         hidden = format_size(below.size, binary=binary)
@@ -973,10 +992,12 @@ def layer_facts(opened: OpenedImage, number: int, binary: bool, sign: str) -> li
     source = layer.source
     facts: list[Fact] = []
     if layer.status is Status.MISSING:
-        facts.append(Fact("not here", source.missing_reason or "its blob is not here", color="warning"))
+        facts.append(
+            Fact("not here", source.missing_reason or "its blob is not here", color="warning")
+        )
     if layer.damage:
         facts.append(Fact(sign, printable(layer.damage), color="error"))
-    counts = opened.change_counts(number)
+    counts = opened.change_words(number)
     if counts:
         facts.append(Fact("changes", counts))
     cause = opened.causes.get(number)

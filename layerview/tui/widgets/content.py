@@ -68,7 +68,6 @@ Page Down, Home and End scroll; **b** changes between text and bytes; **x** extr
         overflow-y: auto;
         scrollbar-size-vertical: 1;
         scrollbar-gutter: stable;
-        padding: 0 0 0 1;
     }
     """
 
@@ -117,7 +116,7 @@ Page Down, Home and End scroll; **b** changes between text and bytes; **x** extr
         if not keep:
             self._left = 0
             self.scroll_to(y=0, animate=False)
-        self.virtual_size = Size(self.size.width, self._row_count())
+        self.virtual_size = Size(self.scrollable_content_region.width, self._row_count())
         self.refresh()
 
     def _row_count(self) -> int:
@@ -127,7 +126,7 @@ Page Down, Home and End scroll; **b** changes between text and bytes; **x** extr
         return rows + (self.total > len(self.data))
 
     def _note_rows(self) -> list[tuple[str, str]]:
-        width = max(10, self.size.width - 1)
+        width = max(10, self.scrollable_content_region.width - 1)
         return [
             (line, color)
             for text, color in self._notes
@@ -136,28 +135,33 @@ Page Down, Home and End scroll; **b** changes between text and bytes; **x** extr
 
     def on_resize(self) -> None:
         """Fit the rows to the new size."""
-        self.virtual_size = Size(self.size.width, self._row_count())
+        self.virtual_size = Size(self.scrollable_content_region.width, self._row_count())
 
     # Painting --------------------------------------------------------------------------------
 
     def render_line(self, y: int) -> Strip:
         """Paint one row."""
-        width = self.size.width
+        width = self.scrollable_content_region.width
         paint = self.paint
         blank = paint.style()
         row = y + round(self.scroll_y)
-        line = Line()
+        line = Line().add(" ", blank)
         if self._notes:
             rows = self._note_rows()
             if row < len(rows):
                 text, color = rows[row]
-                line.add(fit(text, min(width, width_of(text)), self.glyphs.ellipsis), paint.style(color))
+                line.add(
+                    fit(text, min(width, width_of(text)), self.glyphs.ellipsis), paint.style(color)
+                )
             return line.strip(width, blank)
         if row >= self._row_count():
             return Strip.blank(width, blank)
         if row == self._row_count() - 1 and self.total > len(self.data):
             left = self.total - len(self.data)
-            line.add(f"{self.glyphs.ellipsis} {left:,} bytes more; x extracts the file", paint.style("muted"))
+            line.add(
+                f"{self.glyphs.ellipsis} {left:,} bytes more; x extracts the file",
+                paint.style("muted"),
+            )
             return line.strip(width, blank)
         if self.hex:
             self._paint_hex(line, row)

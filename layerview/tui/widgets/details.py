@@ -75,7 +75,7 @@ those below it).
         self._lay_out()
 
     def _lay_out(self) -> None:
-        width = self.size.width
+        width = self.scrollable_content_region.width
         rows: list[tuple[Fact, str, bool]] = []
         for fact in self._facts:
             room = max(8, width - fact.indent - (width_of(fact.note) + 3 if fact.note else 0))
@@ -94,7 +94,7 @@ those below it).
 
     def render_line(self, y: int) -> Strip:
         """Paint one row."""
-        paint, width = self.paint, self.size.width
+        paint, width = self.paint, self.scrollable_content_region.width
         blank = paint.style()
         row = y + round(self.scroll_y)
         if row >= len(self._rows):

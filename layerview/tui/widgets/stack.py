@@ -236,7 +236,9 @@ the search for the file under the cursor: the first layer from the top that has 
                 style = blank if mark.state != "winner" else paint.style(bold=True)
                 if mark.state != "winner":
                     style = paint.style("faint")
-                line.add("  " + fit(mark.reason, search - 2, self.glyphs.ellipsis), style)
+                indent = "  " if search >= 17 else " "
+                room = search - len(indent)
+                line.add(indent + fit(mark.reason, room, self.glyphs.ellipsis), style)
         elif kind == "gap":
             slab = self.slabs[number]
             band = self._band_width()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -23,7 +23,8 @@ from layerview.tui.tree_rows import TreeRows
 from layerview.tui.widgets.chrome import Painted
 
 if TYPE_CHECKING:
-    from layerview.view.union import Node
+    from layerview.tui.tree_sources import TreeSource
+    from layerview.view.nodes import Node
 
 Weight = tuple[int, Mapping[int, int]]
 """Bytes, and the same split by layer."""
@@ -107,26 +108,18 @@ folder above, cut into the colours of the layers that hold the bytes; the number
         self.compact = False
         """In a narrow window the bar is shorter and there is room for more layers' numbers."""
         self.hues: list[int | None] = []
-        self._weigh: Callable[[Node], Weight] = lambda node: (node.size, {})
+        self._source: TreeSource | None = None
         self._weights: LRUCache[bytes, Weight] = LRUCache(8192)
         self._strips: LRUCache[tuple[int, bool, int], Strip] = LRUCache(512)
 
     # What it shows ---------------------------------------------------------------------------
 
-    def show(
-        self, rows: TreeRows, weigh: Callable[[Node], Weight], at: bytes | None = None
-    ) -> None:
-        """Show these rows, with the cursor at a path (or where it stood).
-
-        Args:
-            rows: the rows.
-            weigh: says how many bytes lie at and below a node, and in which layers.
-            at: the path to put the cursor on.
-        """
+    def show(self, rows: TreeRows, source: TreeSource, at: bytes | None = None) -> None:
+        """Show the rows of a source, with the cursor at a path (or where it stood)."""
         path = at if at is not None else self.path
         offset = self.cursor - round(self.scroll_y)
         self.rows = rows
-        self._weigh = weigh
+        self._source = source
         self._weights.clear()
         self._forget_rows()
         row = rows.nearest(path) if path is not None else 0
@@ -178,7 +171,9 @@ folder above, cut into the colours of the layers that hold the bytes; the number
         self.refresh()
 
     def _fit_virtual_size(self) -> None:
-        self.virtual_size = Size(self.size.width, len(self.rows) if self.rows else 0)
+        self.virtual_size = Size(
+            self.scrollable_content_region.width, len(self.rows) if self.rows else 0
+        )
 
     def _rows_changed(self) -> None:
         self._forget_rows()
@@ -235,7 +230,7 @@ folder above, cut into the colours of the layers that hold the bytes; the number
 
     def render_line(self, y: int) -> Strip:
         """Paint one row."""
-        width = self.size.width
+        width = self.scrollable_content_region.width
         paint = self.paint
         if self.rows is None:
             if y < 2 and self.message[y]:
@@ -256,12 +251,12 @@ folder above, cut into the colours of the layers that hold the bytes; the number
         return strip
 
     def _weight(self, node: Node) -> Weight:
+        assert self._source is not None
         if not node.is_dir:
-            layer = node.layer
-            return node.size, ({layer: node.size} if layer is not None else {})
+            return self._source.weigh(node)
         weight = self._weights.get(node.path)
         if weight is None:
-            weight = self._weigh(node)
+            weight = self._source.weigh(node)
             self._weights[node.path] = weight
         return weight
 
@@ -290,14 +285,16 @@ folder above, cut into the colours of the layers that hold the bytes; the number
         name_width, bar_width, layers_width = self._columns(width)
         line = Line()
         line.add(glyphs.cursor if here and focused else " ", paint.style("foreground", back, True))
+        assert self._source is not None
+        change = self._source.change(node)
         sign, color = {
             "added": (glyphs.added, "success"),
             "modified": (glyphs.modified, "warning"),
             "metadata": (glyphs.modified, "warning"),
             "deleted": (glyphs.deleted, "error"),
-        }.get(node.change, (" ", "muted"))
+        }.get(change, (" ", "muted"))
         line.add(sign, paint.style(color, back, True)).add(" ", text)
-        deleted = node.change == "deleted"
+        deleted = change == "deleted"
         indent = min(2 * row.depth, max(0, name_width - 16))
         line.add(" " * indent, text)
         marker = "  "
@@ -313,7 +310,7 @@ folder above, cut into the colours of the layers that hold the bytes; the number
             line.add(fit(target, min(width_of(target), room - used), glyphs.ellipsis), muted)
         line.to(3 + name_width, text)
         size, by_layer = self._weight(node)
-        shown = node.hides if deleted else size
+        shown = getattr(node, "hides", 0) if deleted else size
         if deleted and not shown:
             size_text, size_style = "", faint
         else:
@@ -323,7 +320,7 @@ folder above, cut into the colours of the layers that hold the bytes; the number
         if bar_width:
             line.add("  ", text)
             self._paint_bar(line, row.branch, size, by_layer, bar_width, back)
-        line.add("  ", text)
+        line.add(" ", text)
         self._paint_layers(line, node, by_layer, layers_width, back)
         return line.strip(width, text)
 
@@ -343,17 +340,13 @@ folder above, cut into the colours of the layers that hold the bytes; the number
             line.add(signs, paint.style(color, back))
 
     def _folder_weight(self, branch: object) -> int:
+        assert self.rows is not None
         path: bytes = branch.path  # type: ignore[attr-defined]
         weight = self._weights.get(path)
-        if weight is None:
-            assert self.rows is not None
-            parent = self.rows.root if not path else None
-            if parent is None:
-                row = self.rows.find(path)
-                parent = self.rows.row(row or 0).node
-            weight = self._weigh(parent)  # type: ignore[arg-type]
-            self._weights[path] = weight
-        return weight[0]
+        if weight is not None:
+            return weight[0]
+        node = self.rows.row(self.rows.find(path) or 0).node
+        return self._weight(node)[0]  # type: ignore[arg-type]
 
     def _hue(self, layer: int) -> int | None:
         return self.hues[layer] if 0 <= layer < len(self.hues) else None

@@ -1,0 +1,171 @@
+"""The images that the Images screen lists: given, opened lately, and the demo image."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from layerview.errors import LayerviewError
+from layerview.progress import Progress
+from layerview.text import printable
+from layerview.tui.words import instruction
+
+DEMO = "demo:"
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2", ".oci")
+MOST_IN_A_FOLDER = 200
+"""How many archives of one folder are listed at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedLayer:
+    """One layer of a listed image: enough to draw its slab."""
+
+    key: Hashable
+    size: int
+    instruction: str
+
+
+@dataclass(slots=True)
+class Listed:
+    """One line of the list."""
+
+    name: str
+    """What opens it."""
+    title: str
+    tag: str = ""
+    image_id: str = ""
+    layers: Sequence[ListedLayer] | None = None
+    """Base first; None while nobody has looked."""
+    place: str = ""
+    location: str = ""
+    error: str = ""
+    unique: int | None = None
+    """Bytes of layers that no other listed image has."""
+
+    @property
+    def size(self) -> int | None:
+        """The bytes of its layers as they are stored."""
+        return None if self.layers is None else sum(layer.size for layer in self.layers)
+
+
+def names_to_list(given: Iterable[str], recent: Iterable[str]) -> list[Listed]:
+    """Return a line for each name, before anything is opened; the demo image comes last."""
+    seen: set[str] = set()
+    lines: list[Listed] = []
+    for name in [*(inner for outer in given for inner in _inside(outer)), *recent]:
+        key = os.path.abspath(name) if os.path.exists(name) else name
+        if key in seen or name == DEMO:
+            continue
+        seen.add(key)
+        lines.append(Listed(name, printable(_short(name)), location=printable(_folder(name))))
+    lines.append(Listed(DEMO, "demo image", place="demo", location="made here, on first use"))
+    return lines
+
+
+def _inside(name: str) -> Iterator[str]:
+    """A folder that is no image itself stands for the archives and layouts in it."""
+    try:
+        if not os.path.isdir(name) or os.path.exists(os.path.join(name, "index.json")):
+            yield name
+            return
+        found = []
+        with os.scandir(name) as entries:
+            for entry in entries:
+                if entry.is_file() and entry.name.endswith(ARCHIVES):
+                    found.append(entry.path)
+                elif entry.is_dir() and os.path.exists(os.path.join(entry.path, "oci-layout")):
+                    found.append(entry.path)
+    except OSError:
+        yield name
+        return
+    yield from sorted(found)[:MOST_IN_A_FOLDER] if found else [name]
+
+
+def _short(name: str) -> str:
+    path = os.path.abspath(name) if os.path.exists(name) else name
+    home = os.path.expanduser("~")
+    here = os.getcwd()
+    if path.startswith(here + os.sep):
+        return os.path.join(".", os.path.relpath(path, here))
+    return "~" + path[len(home) :] if path.startswith(home + os.sep) else path
+
+
+def _folder(name: str) -> str:
+    return os.path.dirname(_short(name)) if os.path.exists(name) else ""
+
+
+def look(line: Listed, platform: str | None, progress: Progress) -> list[Listed]:
+    """Open what a line names and return the images in it; an error stands in the line.
+
+    Raises:
+        Cancelled: when `progress` was cancelled.
+    """
+    from layerview.sources.image import ImageChoice
+    from layerview.sources.resolve import SeveralImages, open_image
+
+    choices: list[ImageChoice | None] = [None]
+    lines: list[Listed] = []
+    try:
+        try:
+            image = open_image(line.name, platform=platform, progress=progress)
+        except SeveralImages as several:
+            choices = list(several.choices)
+            image = None
+        for choice in choices:
+            name = line.name if choice is None else choice.name
+            if image is None or choice is not None:
+                image = open_image(
+                    name,
+                    platform=platform or (choice.platform if choice is not None else None),
+                    progress=progress,
+                )
+            with image:
+                title, tag = _split_reference(image.references[0] if image.references else "")
+                layers = [
+                    ListedLayer(
+                        source.chain_id or source.diff_id or (name, source.number),
+                        source.compressed_size or 0,
+                        instruction(source.history),
+                    )
+                    for source in image.layers
+                ]
+                lines.append(
+                    Listed(
+                        name,
+                        printable(title) or line.title,
+                        printable(tag),
+                        image.image_id.short if image.image_id else "",
+                        layers,
+                        "file" if image.place != "directory" else "folder",
+                        line.title if title else line.location,
+                    )
+                )
+    except (LayerviewError, OSError) as error:
+        progress.check()
+        line.error = printable(str(error))
+        return [*lines, line] if not lines else lines
+    return lines
+
+
+def _split_reference(reference: str) -> tuple[str, str]:
+    name, _, digest = reference.partition("@")
+    head, slash, last = name.rpartition("/")
+    last, _, tag = last.partition(":")
+    return head + slash + last, tag or digest[:19]
+
+
+def share(lines: Iterable[Listed]) -> int:
+    """Work out the unique bytes of each line; return all bytes, layers counted once."""
+    known = [line for line in lines if line.layers is not None]
+    users = Counter(key for line in known for key in {layer.key for layer in line.layers or ()})
+    sizes = {layer.key: layer.size for line in known for layer in line.layers or ()}
+    for line in known:
+        line.unique = sum(layer.size for layer in line.layers or () if users[layer.key] == 1)
+    return sum(sizes.values())
+
+
+def users_of(lines: Iterable[Listed]) -> Counter[Hashable]:
+    """Count in how many listed images each layer is."""
+    return Counter(key for line in lines for key in {layer.key for layer in line.layers or ()})

@@ -1,0 +1,423 @@
+"""The Images screen: what was given on the command line, what was opened lately, the demo image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.style import Style
+from rich.text import Text
+from textual import events, on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.coordinate import Coordinate
+from textual.message import Message
+from textual.screen import Screen
+from textual.strip import Strip
+from textual.widgets import DataTable
+from textual.worker import get_current_worker
+
+from layerview.errors import Cancelled
+from layerview.progress import Progress
+from layerview.sizes import format_size
+from layerview.tui.bars import share_of
+from layerview.tui.cells import Line, fit
+from layerview.tui.listing import DEMO, Listed, look, names_to_list, share, users_of
+from layerview.tui.recent import recent
+from layerview.tui.themes import Paint
+from layerview.tui.widgets.chrome import (
+    AreaBar,
+    Insight,
+    Pane,
+    PaneTitle,
+    SubjectRow,
+    muted,
+    strong,
+)
+from layerview.tui.widgets.filter import FilterInput
+from layerview.tui.widgets.keys import Keys
+from layerview.tui.widgets.lying_stack import LyingSlab, LyingStack
+
+if TYPE_CHECKING:
+    from layerview.tui.app import LayerviewApp
+
+
+class ImageTable(DataTable[Text]):
+    """The list of images."""
+
+    HELP = """
+# Images
+
+Images in files and folders: those named on the command line, those opened lately, and a demo
+image that layerview makes from this machine's own programs. **Enter** opens one, **o** opens a
+file by its name, **/** filters the list.
+"""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "select_cursor", "open", key_display="Enter", id="images.open"),
+        Binding("k", "cursor_up", "up", show=False, id="images.up"),
+        Binding("j", "cursor_down", "down", show=False, id="images.down"),
+    ]
+
+
+class TableHead(PaneTitle):
+    """The names of the table's columns over the pane's rule."""
+
+    columns: Sequence[tuple[str, int, bool]] = ()
+
+    def show_columns(self, columns: Sequence[tuple[str, int, bool]]) -> None:
+        """Show these columns: a label, the cells it has, and whether it stands at the right."""
+        self.columns = columns
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """Paint the labels, or the rule."""
+        if y == 1:
+            return super().render_line(y)
+        paint = self.paint
+        line = Line().add(" ", paint.style())
+        for label, cells, right in self.columns:
+            line.add(" " + fit(label, cells, right=right) + " ", paint.style("muted", bold=True))
+        return line.strip(self.size.width, paint.style())
+
+
+class ImagesScreen(Screen[None]):
+    """All images that layerview knows of."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "filter", "filter", key_display="/", id="images.filter"),
+        Binding("s", "sort", "sort", id="images.sort"),
+        Binding("o", "open_file", "open a file", id="images.open_file"),
+        Binding("r", "reload", "look again", show=False, id="images.reload"),
+        Binding("escape", "stop", "stop looking", show=False, id="images.stop"),
+    ]
+
+    app: LayerviewApp
+
+    class Looked(Message):
+        """One line was looked into."""
+
+        def __init__(self, line: Listed, found: list[Listed]) -> None:
+            self.line = line
+            self.found = found
+            super().__init__()
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__()
+        self.names = names
+        self.lines: list[Listed] = []
+        self.shown: list[Listed] = []
+        self.sort_key = "given"
+        self.needle = ""
+        self._progress = Progress()
+        self._looking = False
+        self._total = 0
+        self._marked_row = -1
+
+    def compose(self) -> ComposeResult:
+        """Lay out the list and the stack below it."""
+        glyphs = self.app.glyphs
+        yield AreaBar(glyphs=glyphs, id="areas")
+        with Horizontal(id="filter-row"):
+            yield FilterInput()
+            yield SubjectRow(glyphs=glyphs, id="total")
+        with Pane(id="list-pane"):
+            yield TableHead(glyphs=glyphs, id="head")
+            yield ImageTable(id="images", cursor_type="row", show_header=False)
+        with Vertical(id="below"):
+            yield PaneTitle("", glyphs=glyphs, id="stack-title")
+            yield LyingStack(glyphs=glyphs, id="lying")
+            yield Insight(glyphs=glyphs, id="legend")
+        yield Keys(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """List the names at once, then look into them."""
+        self.query_one(ImageTable).focus()
+        self.action_reload()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Choose the columns that there is room for."""
+        narrow, low = event.size.width < 100, event.size.height < 30
+        self.set_class(narrow, "-narrow")
+        self.set_class(narrow or low, "-compact")
+        self.query_one(AreaBar).compact = narrow
+        self.query_one("#stack-title", PaneTitle).compact = narrow or low
+        self._fill()
+
+    # Finding out -----------------------------------------------------------------------------
+
+    def action_reload(self) -> None:
+        """Look again at everything that is listed."""
+        self.lines = names_to_list(self.names, recent())
+        self._fill()
+        self._looking = True
+        self.look_into(list(self.lines))
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="look", description="Looking")
+    def look_into(self, lines: list[Listed]) -> None:
+        """Open each file far enough to know what is in it."""
+        worker = get_current_worker()
+        self._progress.cancel()
+        progress = self._progress = Progress()
+        try:
+            for line in lines:
+                if worker.is_cancelled or progress.cancelled:
+                    return
+                if line.name != DEMO:
+                    self.post_message(self.Looked(line, look(line, self.app.platform, progress)))
+        except Cancelled:
+            return
+        finally:
+            self._looking = False
+
+    @on(Looked)
+    def _looked(self, message: Looked) -> None:
+        for place, line in enumerate(self.lines):
+            if line is message.line:
+                self.lines[place : place + 1] = message.found
+                break
+        self._total = share(self.lines)
+        self._fill()
+
+    def on_unmount(self) -> None:
+        """Leaving stops the looking."""
+        self._progress.cancel()
+        self.workers.cancel_node(self)
+
+    def on_screen_resume(self) -> None:
+        """An image that was opened meanwhile is among the recent ones."""
+        known = {line.name for line in self.lines}
+        if self.lines and any(name not in known for name in recent()[:1]):
+            self.action_reload()
+
+    # The table -------------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        table = self.query_one(ImageTable)
+        paint = Paint(self.app.theme_variables, self.app.current_theme.dark)
+        width = self.size.width
+        glyphs = self.app.glyphs
+        before = self._current()
+        lines = [line for line in self.lines if self._matches(line)]
+        if self.sort_key == "size":
+            lines.sort(key=lambda line: -(line.size or 0))
+        elif self.sort_key == "name":
+            lines.sort(key=lambda line: (line.title, line.tag))
+        self.shown = lines
+        largest = max((line.size or 0 for line in lines), default=0)
+        wide = width >= 110
+        full = width >= 100
+        place_width = 18 if wide else 14
+        fixed = 2 + 14 + 8 + 12 + (24 if full else 12) + (15 if wide else 0) + place_width + 2
+        if not full:
+            fixed = 2 + 12 + 12 + 12 + place_width + 2
+        name_width = max(14, min(44, width - fixed - 4))
+        down = f" {glyphs.down}"
+        columns: list[tuple[str, int, bool]] = [
+            ("Image" + (down if self.sort_key == "name" else ""), name_width, False)
+        ]
+        columns.append(("Tag", 10, False))
+        if full:
+            columns.append(("Image ID", 12, False))
+            columns.append(("Layers", 6, True))
+        columns.append(("Size" + (down if self.sort_key == "size" else ""), 9, True))
+        columns.append(("Unique", 9, True))
+        if full:
+            columns.append(("Shared", 9, True))
+        if wide:
+            columns.append(("", 13, False))
+        columns.append(("Place", place_width, False))
+        self.query_one(TableHead).show_columns(columns)
+        table.clear(columns=True)
+        table.add_column(" ", width=1)
+        for label, cells, _ in columns:
+            table.add_column(label, width=cells)
+        for line in lines:
+            table.add_row(*self._cells(line, paint, name_width, full, wide, place_width, largest))
+        self._marked_row = -1
+        if before is not None and before in lines:
+            table.move_cursor(row=lines.index(before), animate=False)
+        self._mark_cursor(table.cursor_row)
+        self._show_total()
+        self._show_stack()
+
+    def _cells(
+        self,
+        line: Listed,
+        paint: Paint,
+        name_width: int,
+        full: bool,
+        wide: bool,
+        place_width: int,
+        largest: int,
+    ) -> list[Text]:
+        glyphs = self.app.glyphs
+        ellipsis = glyphs.ellipsis
+
+        def cell(text: str, color: str = "foreground", bold: bool = False, width: int = 0) -> Text:
+            # No background: the table's own cursor must show through.
+            style = Style(color=paint.color(color), bold=bold)
+            return Text(fit(text, width, ellipsis, right=True) if width else text, style=style)
+
+        def number(size: int | None, bold: bool = False) -> Text:
+            if size is None:
+                text = "" if line.error or line.name == DEMO else ellipsis
+                return cell(text, "faint", width=9)
+            text = format_size(size, binary=self.app.binary_sizes)
+            return cell(text, "faint" if size == 0 else "foreground", bold, width=9)
+
+        cells = [Text(" ")]
+        cells.append(cell(fit(line.title, name_width, ellipsis), bold=True))
+        cells.append(cell(fit(line.tag, 10, ellipsis)))
+        if full:
+            cells.append(cell(line.image_id, "muted"))
+            layers = "" if line.layers is None else str(len(line.layers))
+            cells.append(cell(layers, width=6))
+        cells.append(number(line.size, bold=True))
+        cells.append(number(line.unique))
+        if full:
+            shared = None if line.size is None or line.unique is None else line.size - line.unique
+            cells.append(number(shared))
+        if wide:
+            cells.append(self._bar(line, paint, largest))
+        if line.error:
+            cells.append(cell(fit(f"{glyphs.waste} {line.error}", place_width, ellipsis), "error"))
+        else:
+            place = Text.assemble(
+                cell(f"{line.place:<7}" if line.place else ""),
+                cell(fit(line.location, place_width - 7, ellipsis), "muted"),
+            )
+            cells.append(place)
+        return cells
+
+    def _bar(self, line: Listed, paint: Paint, largest: int) -> Text:
+        glyphs = self.app.glyphs
+        if line.size is None or line.unique is None:
+            return Text("")
+        whole = round(share_of(line.size, largest) * 26)
+        unique = round(share_of(line.unique, largest) * 26)
+        bar = Text()
+        full = unique // 2
+        bar.append(glyphs.bar * full, style=paint.color("foreground"))
+        rest = (whole + 1) // 2 - full
+        if rest:
+            signs = glyphs.bar * rest
+            if whole % 2:
+                signs = signs[:-1] + glyphs.bar_half
+            color = "faint" if unique < whole else "foreground"
+            bar.append(signs, style=paint.color(color))
+        bar.append(glyphs.track * (13 - (whole + 1) // 2), style=paint.color("track"))
+        return bar
+
+    def _matches(self, line: Listed) -> bool:
+        text = f"{line.title}:{line.tag} {line.image_id} {line.location}".casefold()
+        return self.needle.casefold() in text
+
+    def _current(self) -> Listed | None:
+        row = self.query_one(ImageTable).cursor_row
+        return self.shown[row] if 0 <= row < len(self.shown) else None
+
+    def _mark_cursor(self, row: int) -> None:
+        """Put the cursor's sign before its row, so that it shows without colour."""
+        table = self.query_one(ImageTable)
+        for place, sign in ((self._marked_row, " "), (row, self.app.glyphs.cursor)):
+            if 0 <= place < table.row_count:
+                table.update_cell_at(Coordinate(place, 0), Text(sign))
+        self._marked_row = row
+
+    def _show_total(self) -> None:
+        images = sum(line.layers is not None for line in self.lines)
+        self.query_one(AreaBar).show([f"{images} image{'' if images == 1 else 's'}"])
+        total = format_size(self._total, binary=self.app.binary_sizes)
+        right = [strong(total), muted(" stored, sharing counted once")] if images else []
+        self.query_one("#total", SubjectRow).show([], right)
+
+    def _show_stack(self) -> None:
+        line = self._current()
+        title = self.query_one("#stack-title", PaneTitle)
+        lying = self.query_one(LyingStack)
+        legend = self.query_one("#legend", Insight)
+        if line is None:
+            title.show("No image matches", [muted("Esc shows all")])
+            lying.show(())
+            legend.show("")
+            return
+        name = f"{line.title}:{line.tag}" if line.tag else line.title
+        if line.layers is None:
+            hint = "Enter makes and opens it" if line.name == DEMO else "r looks again"
+            title.show(name, [muted(hint)])
+            lying.show(())
+            words = line.error or (
+                "A small image like the one in Docker's documentation, made of this machine's tools."
+                if line.name == DEMO
+                else ""
+            )
+            legend.show(words, "error" if line.error else "muted")
+            return
+        title.show(name, [muted("base left, top right"), muted("   Enter opens it")])
+        hues = self.app.hues.assign([(layer.key, layer.size) for layer in line.layers])
+        users = users_of(self.lines)
+        lying.show(
+            [
+                LyingSlab(
+                    number,
+                    hues[number],
+                    layer.size,
+                    layer.instruction,
+                    format_size(layer.size, binary=self.app.binary_sizes),
+                    "only here" if users[layer.key] < 2 else f"in {users[layer.key]} images",
+                )
+                for number, layer in enumerate(line.layers)
+            ]
+        )
+        glyphs = self.app.glyphs
+        legend.show(f"{glyphs.bar * 2} bright: unique   grey: shared with another image", "muted")
+
+    # Keys ------------------------------------------------------------------------------------
+
+    @on(DataTable.RowHighlighted)
+    def _row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+        self._mark_cursor(event.cursor_row)
+        self._show_stack()
+
+    @on(DataTable.RowSelected)
+    def _row_selected(self) -> None:
+        line = self._current()
+        if line is not None:
+            self.app.open_image(line.name)
+
+    @on(FilterInput.Changed)
+    def _filter_changed(self, event: FilterInput.Changed) -> None:
+        self.needle = event.value
+        self._fill()
+
+    @on(FilterInput.Ended)
+    def _filter_ended(self, event: FilterInput.Ended) -> None:
+        if not event.keep:
+            event.entry.value = ""
+        self.query_one(ImageTable).focus()
+
+    def action_filter(self) -> None:
+        """Type a part of a name, tag or ID."""
+        self.query_one(FilterInput).focus()
+
+    def action_sort(self) -> None:
+        """Sort by size, by name, or as they were given."""
+        keys = ("given", "size", "name")
+        self.sort_key = keys[(keys.index(self.sort_key) + 1) % len(keys)]
+        self._fill()
+
+    def action_stop(self) -> None:
+        """Stop looking into files."""
+        self._progress.cancel()
+
+    def action_open_file(self) -> None:
+        """Open an image by the name of its file or folder."""
+        from layerview.tui.screens.open_file import OpenFile
+
+        self.app.push_screen(OpenFile(), self._opened)
+
+    def _opened(self, name: str | None) -> None:
+        if name:
+            self.app.open_image(name)

@@ -1,0 +1,82 @@
+"""A layer stack lying down: the base at the left, each layer as wide as it is large."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from textual.strip import Strip
+
+from layerview.tui.cells import Line, fit
+from layerview.tui.glyphs import UNICODE, Glyphs
+from layerview.tui.widgets.chrome import Painted
+
+
+@dataclass(frozen=True, slots=True)
+class LyingSlab:
+    """One layer: its number, hue, bytes, and three lines of words."""
+
+    number: int
+    hue: int | None
+    bytes: int
+    instruction: str
+    size: str
+    users: str
+
+
+class LyingStack(Painted):
+    """The layers of one image in a row."""
+
+    DEFAULT_CSS = """
+    LyingStack { height: 3; width: 1fr; }
+    """
+
+    def __init__(self, *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.glyphs = glyphs
+        self.slabs: Sequence[LyingSlab] = ()
+
+    def show(self, slabs: Sequence[LyingSlab]) -> None:
+        """Show these layers, base first."""
+        self.slabs = slabs
+        self.refresh()
+
+    def widths(self, width: int) -> list[int]:
+        """Share the cells among the layers: a chip for each, the rest by size."""
+        count = len(self.slabs)
+        least = 3 if count * 4 > width else 4
+        if count * least >= width:
+            return [least] * count
+        total = sum(slab.bytes for slab in self.slabs) or 1
+        spare = width - count * least
+        exact = [spare * slab.bytes / total for slab in self.slabs]
+        widths = [least + int(value) for value in exact]
+        left = width - sum(widths)
+        for place in sorted(range(count), key=lambda at: int(exact[at]) - exact[at])[:left]:
+            widths[place] += 1
+        return widths
+
+    def render_line(self, y: int) -> Strip:
+        """Paint one of the three lines."""
+        paint, width = self.paint, self.size.width
+        line = Line()
+        for slab, cells in zip(self.slabs, self.widths(width), strict=True):
+            if line.width + cells > width:
+                break
+            text = f" {slab.number} " if y == 0 else "   "
+            line.add(fit(text, 3), paint.chip(slab.hue))
+            fill = paint.slab(slab.hue)
+            room = cells - 3
+            words = (slab.instruction, slab.size, slab.users)[y]
+            style = (
+                paint.style("foreground", fill),
+                paint.style("foreground", fill, True),
+                paint.style(paint.slab_text(fill), fill),
+            )[y]
+            if room < 8:
+                words = ""
+            if room >= 2:
+                line.add(" " + fit(words, room - 2, self.glyphs.ellipsis) + " ", style)
+            else:
+                line.add(" " * room, style)
+        return line.strip(width, paint.style())
