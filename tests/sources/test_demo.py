@@ -364,6 +364,30 @@ def test_a_program_whose_library_is_missing_is_left_out(own_sh: Path) -> None:
     assert tools.gather(["cat"]).programs == ["sh"]
 
 
+def test_one_program_of_many_names_is_stored_once(own_sh: Path) -> None:
+    busybox = Path("/bin/busybox")
+    if not busybox.exists():
+        pytest.skip("no busybox on this machine")
+    program = own_sh.with_name("busybox")
+    shutil.copy(busybox, program)
+    for name in ("sh", "cat"):
+        own_sh.with_name(name).unlink(missing_ok=True)
+        own_sh.with_name(name).symlink_to(program)
+    box = tools.gather(["cat"])
+    assert box.programs == ["sh", "cat"]
+    assert [at for at, source in box.files.items() if source == str(program)] == [str(program)[1:]]
+    assert set(box.links.values()) >= {"busybox"}
+
+
+def test_folders_that_are_not_merged_into_usr_here_are_in_the_image(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os.path, "islink", lambda path: False)
+    monkeypatch.setattr(os.path, "isdir", lambda path: path != "/lib64")
+    folders = tools.Toolbox().folders
+    assert folders == {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib"}
+
+
 @needs_programs
 def test_what_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = tools.gather([])
