@@ -37,8 +37,9 @@ def open_image(name: str, *, platform: str | None = None, progress: Progress = Q
 
     Args:
         name: a file or folder, "-" for standard input, or a name with a transport in front:
-            `docker-archive:FILE[:REFERENCE]`, `oci:DIR[:REFERENCE]`, `oci-archive:FILE[:REFERENCE]`,
-            `demo:[REFERENCE]`. A reference may also follow a bare file or folder.
+            `docker-archive:FILE[:REFERENCE]`, `oci:DIR[:REFERENCE]`,
+            `oci-archive:FILE[:REFERENCE]`, `demo:[REFERENCE]`. A reference may also follow a
+            bare file or folder.
         platform: "os/architecture[/variant]", where an index has several.
         progress: told about unpacking an outer compression.
 

@@ -1,0 +1,49 @@
+"""`layerview layers`: the stack of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from layerview.cli.describe import instruction, layer_fields, title
+from layerview.cli.options import opened, parser, report
+from layerview.cli.output import print_json, table
+from layerview.sizes import format_size
+from layerview.text import printable
+
+
+def run(words: Sequence[str]) -> int:
+    """Print an image's layers, top first; as JSON base first."""
+    made = parser(
+        "layers",
+        "Print the layer stack, top first: size, entries, what made it, and its digests.",
+        example="layerview layers app.tar --json",
+    )
+    made.add_argument("image", metavar="IMAGE")
+    arguments = made.parse_args(words)
+    with opened(arguments) as found:
+        if arguments.json:
+            print_json(
+                [layer_fields(item.source, item.index, item.verified) for item in found.layers]
+            )
+        else:
+            print(printable(title(found.image)))
+            rows = [["LAYER", "SIZE", "STORED", "ENTRIES", "DIFF ID", "CHECKED", "CREATED BY"]]
+            for item in reversed(found.layers):
+                source, index = item.source, item.index
+                stored = source.compressed_size
+                rows.append(
+                    [
+                        str(source.number),
+                        format_size(index.size, binary=arguments.binary) if index else "not here",
+                        format_size(stored, binary=arguments.binary) if stored is not None else "?",
+                        f"{index.entry_count:,}" if index else "?",
+                        source.diff_id.short if source.diff_id else "?",
+                        {True: "yes", False: "WRONG", None: "not yet"}[item.verified],
+                        printable(instruction(source.created_by)) or "(no history)",
+                    ]
+                )
+            table(rows, right=(0, 1, 2, 3))
+            total = format_size(found.view.total_bytes, binary=arguments.binary)
+            shown = format_size(found.view.live_bytes, binary=arguments.binary)
+            print(f"{total} in {len(found.layers)} layers, of which {shown} show")
+        return report([found])

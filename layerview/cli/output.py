@@ -1,0 +1,172 @@
+"""Printing: JSON as json.md's names have it, and plain tables."""
+
+from __future__ import annotations
+
+import sys
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from json import dumps
+from json.encoder import encode_basestring_ascii
+
+from layerview.layer.kinds import KIND_LABELS, Kind
+from layerview.text import decode
+from layerview.times import rfc3339
+from layerview.view.nodes import ChangedNode, Node
+from layerview.view.union import UnionView
+
+quote = encode_basestring_ascii
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document."""
+    sys.stdout.write(dumps(document, indent=2) + "\n")
+
+
+def shown_path(path: bytes) -> str:
+    """Return a view's path as JSON and people write it."""
+    return "/" + decode(path)
+
+
+def path_fields(path: bytes, key: str = "path") -> dict[str, object]:
+    """Return a path's fields: the bytes stand beside it when they are not UTF-8."""
+    fields: dict[str, object] = {key: shown_path(path)}
+    if not _is_utf8(path):
+        fields[f"{key}_bytes"] = base64(b"/" + path)
+    return fields
+
+
+def text_fields(raw: bytes | None, key: str) -> dict[str, object]:
+    """Return the fields of bytes that are no path of the image, as a link's target."""
+    if raw is None:
+        return {key: None}
+    fields: dict[str, object] = {key: decode(raw)}
+    if not _is_utf8(raw):
+        fields[f"{key}_bytes"] = base64(raw)
+    return fields
+
+
+def base64(raw: bytes) -> str:
+    """Encode bytes for JSON."""
+    return b64encode(raw).decode("ascii")
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def xattr_fields(xattrs: dict[bytes, bytes]) -> dict[str, object]:
+    """Return extended attributes as an object, name to base64; nothing when there are none."""
+    if not xattrs:
+        return {}
+    return {"xattrs": {decode(name): base64(value) for name, value in xattrs.items()}}
+
+
+def node_fields(node: Node, view: UnionView | None = None) -> dict[str, object]:
+    """Return a path's fields, as `files --json` prints them."""
+    fields = path_fields(node.path)
+    size: int | None = node.size
+    if view is not None and node.layer is not None and view.is_unresolved(node.layer, node.row):
+        size = None
+    fields |= {
+        "type": node.type,
+        "size": size,
+        "mode": f"{node.mode:04o}",
+        "uid": node.uid,
+        "gid": node.gid,
+        "mtime": node.mtime,
+        "layer": node.layer,
+        "certain": node.certain,
+    }
+    if node.kind == Kind.SYMLINK:
+        fields |= text_fields(node.target, "target")
+    if node.hardlink is not None:
+        fields |= path_fields(node.hardlink, "hardlink")
+    fields |= xattr_fields(node.xattrs)
+    if isinstance(node, ChangedNode):
+        fields["change"] = node.change
+        if node.change == "deleted" or node.hides:
+            fields["hides"] = node.hides
+    return fields
+
+
+class NodeWriter:
+    """Prints one JSON line a path; entries without anything special take a short way."""
+
+    def __init__(self, view: UnionView) -> None:
+        self._view = view
+        self._modes: dict[int, str] = {}
+        missing = [number for number, index in enumerate(view.layers) if index is None]
+        self._top_missing = max(missing, default=-1)
+
+    def lines(self, path: bytes, depth: int | None) -> Iterable[str]:
+        """Yield the lines of everything below a folder, in path order."""
+        view, modes = self._view, self._modes
+        layers, top_missing = view.layers, self._top_missing
+        has_links = any(index.links or index.link_groups for index in layers if index is not None)
+        for at, layer, row, stack in view.walk_rows(path, depth):
+            if stack is not None:
+                node = view.folder_node(at, stack)
+                if node.index is None:
+                    yield dumps(node_fields(node)) + "\n"
+                    continue
+                layer, row = node.layer or 0, node.row
+            index = layers[layer]
+            assert index is not None
+            kind = index.kinds[row]
+            if (
+                kind == Kind.SYMLINK
+                or row in index.xattrs
+                or (has_links and stack is None)
+                or not (text := at.decode("utf-8", "surrogateescape")).isascii()
+            ):
+                yield self._slow(at, layer, row, stack is not None)
+                continue
+            mode = index.modes[row]
+            shown = modes.get(mode)
+            if shown is None:
+                shown = modes[mode] = f"{mode:04o}"
+            mtime = rfc3339(index.mtimes[row], index.fraction(row))
+            yield (
+                f'{{"path": {quote("/" + text)}, "type": "{KIND_LABELS[kind]}",'
+                f' "size": {index.sizes[row]}, "mode": "{shown}", "uid": {index.uids[row]},'
+                f' "gid": {index.gids[row]}, "mtime": {_quoted(mtime)}, "layer": {layer},'
+                f' "certain": {"true" if layer > top_missing else "false"}}}\n'
+            )
+
+    def _slow(self, path: bytes, layer: int, row: int, folder: bool) -> str:
+        view = self._view
+        index = view.layers[layer]
+        assert index is not None
+        if folder:
+            node = Node(path, index.kinds[row], layer, row, index, row)
+            node.certain = layer > self._top_missing
+        else:
+            node = view.entry_node(path, layer, row)
+        return dumps(node_fields(node, view if index.links else None)) + "\n"
+
+
+def _quoted(text: str | None) -> str:
+    return "null" if text is None else f'"{text}"'
+
+
+def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
+    """Print rows in columns; the first row is the heading.
+
+    Args:
+        rows: cells, safe to print.
+        right: columns whose cells stand right.
+    """
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    last = len(widths) - 1
+    for row in rows:
+        cells = []
+        for column, cell in enumerate(row):
+            if column in right:
+                cells.append(cell.rjust(widths[column]))
+            else:
+                cells.append(cell if column == last else cell.ljust(widths[column]))
+        sys.stdout.write("   ".join(cells).rstrip() + "\n")

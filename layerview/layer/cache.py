@@ -1,0 +1,145 @@
+"""The cache of indexes on disk: a layer that was read once opens at once the next time.
+
+An index stands under the DiffID of the bytes it was made from only when exactly those bytes were
+hashed; what is known of a file (device, inode, size, mtime, offset) leads to it. So nothing that
+an archive claims decides what is found: a lie can neither enter the cache nor hide behind it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from layerview.errors import LayerviewError
+from layerview.layer.blob import Blob
+from layerview.layer.index import LayerIndex
+from layerview.layer.packing import VERSION, pack, unpack
+from layerview.layer.reading import ReadLayer
+
+MAX_BYTES = 512 << 20
+"""Bytes that all cached indexes may take on disk; the longest unused go first."""
+
+
+class IndexCache:
+    """Indexes by what is known of a layer's bytes. Any number of processes may share one.
+
+    Every file is written beside and renamed, so a reader sees a whole one or none; a file that
+    can't be read is as good as none. Nothing here ever fails: at worst nothing is cached.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / f"indexes-v{VERSION}-{sys.byteorder[0]}"
+
+    def find(self, blob: Blob) -> ReadLayer | None:
+        """Find the index of a blob that was read before and did not change since."""
+        try:
+            record = (self._folder / self._identity_name(blob)).read_bytes()
+        except (OSError, LayerviewError):
+            return None
+        head, _, rest = record.partition(b"\n")
+        _, _, diff_id, digest = _read_head(head)
+        index = self._load(self._diff_id_name(diff_id)) if diff_id else self._unpacked(rest)
+        return ReadLayer(index, diff_id=diff_id, digest=digest) if index is not None else None
+
+    def sizes(self, blob: Blob) -> tuple[int, int] | None:
+        """Find size (bytes) and number of entries of a blob's layer, without its index."""
+        try:
+            with open(self._folder / self._identity_name(blob), "rb") as file:
+                head = file.readline(400)
+        except (OSError, LayerviewError):
+            return None
+        size, entries, _, _ = _read_head(head.rstrip(b"\n"))
+        return (size, entries) if size is not None and entries is not None else None
+
+    def keep(self, blob: Blob, read: ReadLayer) -> None:
+        """Remember what reading a blob gave; damaged layers are not kept."""
+        if read.damage is not None:
+            return
+        with suppress(OSError, LayerviewError):
+            name = self._identity_name(blob)
+            packed = self._packed(read.index)
+            head = f"{read.index.size} {read.index.entry_count}"
+            head += f" {read.diff_id or '-'} {read.digest or '-'}\n"
+            if read.diff_id is not None:
+                self._write(self._diff_id_name(read.diff_id), packed)
+                packed = b""
+            self._write(name, head.encode() + packed)
+
+    def forget(self, blob: Blob) -> None:
+        """Drop what is known of a blob's file."""
+        with suppress(OSError, LayerviewError):
+            (self._folder / self._identity_name(blob)).unlink()
+
+    def trim(self) -> None:
+        """Remove the longest unused files while all together are too large."""
+        with suppress(OSError):
+            found = []
+            with os.scandir(self._folder) as entries:
+                for entry in entries:
+                    state = entry.stat(follow_symlinks=False)
+                    found.append((max(state.st_atime, state.st_mtime), state.st_size, entry.path))
+            total = sum(size for _, size, _ in found)
+            for _, size, path in sorted(found):
+                if total <= MAX_BYTES:
+                    break
+                with suppress(OSError):
+                    os.unlink(path)
+                total -= size
+
+    def _identity_name(self, blob: Blob) -> str:
+        identity = repr(blob.identity()).encode()
+        return "file-" + hashlib.sha256(identity).hexdigest()
+
+    def _diff_id_name(self, diff_id: str) -> str:
+        return "diffid-" + hashlib.sha256(diff_id.encode()).hexdigest()
+
+    def _load(self, name: str) -> LayerIndex | None:
+        try:
+            path = self._folder / name
+            data = path.read_bytes()
+            os.utime(path)
+        except OSError:
+            return None
+        return self._unpacked(data)
+
+    def _packed(self, index: LayerIndex) -> bytes:
+        return _zstd().compress(pack(index), 3)  # type: ignore[no-any-return, attr-defined]
+
+    def _unpacked(self, data: bytes) -> LayerIndex | None:
+        try:
+            return unpack(_zstd().decompress(data))  # type: ignore[attr-defined]
+        except Exception:  # damaged in any way: as good as not there
+            return None
+
+    def _write(self, name: str, data: bytes) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd, temporary = tempfile.mkstemp(dir=self._folder, prefix="writing-")
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
+            os.replace(temporary, self._folder / name)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+
+def _read_head(head: bytes) -> tuple[int | None, int | None, str | None, str | None]:
+    """Read a record's first line: size, entries, DiffID and digest, "-" for unknown."""
+    parts = head.decode("ascii", "replace").split(" ")
+    if len(parts) != 4 or not (parts[0].isdecimal() and parts[1].isdecimal()):
+        return None, None, None, None
+    diff_id, digest = (None if part == "-" else part for part in parts[2:])
+    return int(parts[0]), int(parts[1]), diff_id, digest
+
+
+def _zstd() -> object:
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd

@@ -1,0 +1,607 @@
+"""The unified view: what a container sees through all layers, and from which layer each path is.
+
+Rules: OCI image-spec, layer.md, "Applying Changesets", "Whiteouts". A folder's content is that of
+all layers that hold it, from the top down to the first that makes it opaque, deletes it, or has
+something else in its place. Nothing is computed before it is asked for: opening a folder costs
+what its layers hold in it, and a subtree that only one layer holds costs nothing at all.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
+
+from layerview.layer.index import NO_DIR, UNRESOLVED, LayerIndex
+from layerview.layer.kinds import Kind
+from layerview.view.nodes import Node
+
+Stack = tuple[tuple[int, int], ...]
+"""The layers whose content shows in a folder, top first: (layer, its number for the folder)."""
+
+_WHITEOUT = int(Kind.WHITEOUT)
+_DIR = int(Kind.DIR)
+_IMPLIED = int(Kind.IMPLIED_DIR)
+_NOT_A_FILE = bytes(0 if kind in (_DIR, _IMPLIED, _WHITEOUT) else 1 for kind in range(256))
+_KEPT_STACKS = 50_000
+
+
+@dataclass(slots=True)
+class Summary:
+    """What lies below a folder of the view."""
+
+    bytes: int = 0
+    """File bytes, each inode once."""
+    by_layer: dict[int, int] = field(default_factory=dict)
+    """The same, by the layer that wrote them."""
+    files: int = 0
+    """Entries that are no folders."""
+
+    def add(self, other: Summary) -> None:
+        """Take in another folder's summary."""
+        self.bytes += other.bytes
+        self.files += other.files
+        for layer, size in other.by_layer.items():
+            self.by_layer[layer] = self.by_layer.get(layer, 0) + size
+
+
+class Merged:
+    """The children of a folder that several layers share."""
+
+    __slots__ = ("folders", "others")
+
+    def __init__(self) -> None:
+        self.others: dict[bytes, tuple[int, int]] = {}
+        """Layer and row of each child that is no folder."""
+        self.folders: dict[bytes, list[tuple[int, int]]] = {}
+        """The stack of each child that is a folder."""
+
+
+@dataclass(slots=True)
+class _Links:
+    """What hard links do to a view."""
+
+    first_path: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    """By layer and row of a name: the first path of its inode, where that is another one."""
+    source: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
+    """By layer and row of a link to a lower layer: layer and row of the inode."""
+    extra: dict[bytes, Summary] = field(default_factory=dict)
+    """By folder: bytes kept only by a link while the inode's own name is hidden."""
+    kept: set[tuple[int, int]] = field(default_factory=set)
+    """Inodes (layer, row) that some visible name keeps."""
+
+
+class UnionView:
+    """The merged tree of some layers; a layer that is None is not here, or not yet read."""
+
+    def __init__(self, layers: Sequence[LayerIndex | None]) -> None:
+        """Look through layers, given base first."""
+        self.layers = list(layers)
+        self._top_missing = max(
+            (number for number, layer in enumerate(self.layers) if layer is None), default=-1
+        )
+        self._stacks: dict[bytes, Stack | None] = {}
+        self._summaries: dict[bytes, Summary] = {}
+        self._below: dict[int, UnionView] = {}
+
+    def below(self, layer: int) -> UnionView:
+        """Return the view of all layers under a layer."""
+        view = self._below.get(layer)
+        if view is None:
+            view = self._below[layer] = UnionView(self.layers[:layer])
+        return view
+
+    # -- folders ------------------------------------------------------------------------------
+
+    @cached_property
+    def _root(self) -> Stack:
+        stack = []
+        for number in range(len(self.layers) - 1, -1, -1):
+            index = self.layers[number]
+            if index is not None:
+                stack.append((number, 0))
+                if 0 in index.opaque:
+                    break
+        return tuple(stack)
+
+    def stack(self, path: bytes) -> Stack | None:
+        """Return the layers that show in a folder, top first; None when it is no folder."""
+        if not path:
+            return self._root
+        stacks = self._stacks
+        if path in stacks:
+            return stacks[path]
+        # Climb to the nearest known folder, then come down again.
+        missing = []
+        at = path
+        while at and at not in stacks:
+            missing.append(at)
+            at = at.rpartition(b"/")[0]
+        stack = stacks[at] if at else self._root
+        if len(stacks) > _KEPT_STACKS:
+            stacks.clear()
+        for below in reversed(missing):
+            if stack is not None:
+                stack = self.child_stack(stack, below.rpartition(b"/")[2]) or None
+            stacks[below] = stack
+        return stack
+
+    def child_stack(self, stack: Stack, name: bytes) -> Stack:
+        """Return the stack of a folder inside a folder; empty when it is none."""
+        found = []
+        for layer, number in stack:
+            index = self.layers[layer]
+            assert index is not None
+            row = index.find_in(number, name)
+            if row is None:
+                continue
+            below = index.dir_of_row[row]
+            if below == NO_DIR:
+                break
+            found.append((layer, below))
+            if below in index.opaque:
+                break
+        return tuple(found)
+
+    def merge(self, stack: Stack) -> Merged:
+        """Merge what the layers of a stack hold in their folder."""
+        merged = Merged()
+        others, folders = merged.others, merged.folders
+        closed: set[bytes] = set()
+        for layer, number in stack:
+            index = self.layers[layer]
+            assert index is not None
+            dir_of_row, kinds, opaque = index.dir_of_row, index.kinds, index.opaque
+            for row, name in enumerate(index.names_in(number), index.dir_starts[number]):
+                if name in closed:
+                    continue
+                below = dir_of_row[row]
+                if below != NO_DIR:
+                    folders.setdefault(name, []).append((layer, below))
+                    if below in opaque:
+                        closed.add(name)
+                else:
+                    closed.add(name)
+                    if kinds[row] != _WHITEOUT and name not in folders:
+                        others[name] = (layer, row)
+        return merged
+
+    def folder(self, path: bytes) -> Folder:
+        """Return the children of a folder; empty when it is none."""
+        return Folder(self, path, self.stack(path) or ())
+
+    # -- single paths -------------------------------------------------------------------------
+
+    def node(self, path: bytes) -> Node | None:
+        """Return what shows at a path; None when nothing does."""
+        if not path:
+            return self.root()
+        parent, _, name = path.rpartition(b"/")
+        stack = self.stack(parent)
+        if stack is None:
+            return None
+        for layer, number in stack:
+            index = self.layers[layer]
+            assert index is not None
+            row = index.find_in(number, name)
+            if row is not None:
+                if index.kinds[row] == _WHITEOUT:
+                    return None
+                if index.dir_of_row[row] != NO_DIR:
+                    return self.folder_node(path, self.child_stack(stack, name))
+                return self.entry_node(path, layer, row)
+        return None
+
+    def root(self) -> Node:
+        """Return the root folder, with the attributes that the highest layer gives it."""
+        return Node(b"", Kind.DIR, None, -1, None, -1, certain=self._top_missing < 0)
+
+    def folder_node(self, path: bytes, stack: Sequence[tuple[int, int]]) -> Node:
+        """Make the node of a folder from its stack."""
+        for layer, number in stack:
+            index = self.layers[layer]
+            assert index is not None
+            row = index.row_of_dir[number]
+            if index.kinds[row] == _DIR:
+                return Node(path, _DIR, layer, row, index, row, certain=layer > self._top_missing)
+        return Node(path, _IMPLIED, None, -1, None, -1, certain=self._top_missing < 0)
+
+    def entry_node(self, path: bytes, layer: int, row: int) -> Node:
+        """Make the node of an entry that is no folder."""
+        index = self.layers[layer]
+        assert index is not None
+        node = Node(
+            path, index.kinds[row], layer, row, index, row, certain=layer > self._top_missing
+        )
+        if row in index.links or row in index.link_groups:
+            links = self._links
+            node.hardlink = links.first_path.get((layer, row))
+            source = links.source.get((layer, row))
+            if source is not None:
+                node.written, node.inode = source
+                node.index = self.layers[source[0]]
+                assert node.index is not None
+                node.kind = node.index.kinds[node.inode]
+        elif self._has_cross_links and (layer, row) in self._links.first_path:
+            node.hardlink = self._links.first_path[layer, row]
+        return node
+
+    # -- hard links ---------------------------------------------------------------------------
+
+    @cached_property
+    def _has_cross_links(self) -> bool:
+        return any(UNRESOLVED in index.links.values() for index in self.layers if index is not None)
+
+    def source_of(self, layer: int, row: int) -> tuple[int, int]:
+        """Return layer and row of the inode behind an entry, in a lower layer perhaps."""
+        index = self.layers[layer]
+        assert index is not None
+        inode = index.links.get(row, row)
+        if inode != UNRESOLVED:
+            return layer, inode
+        return self._links.source.get((layer, row), (layer, row))
+
+    def is_unresolved(self, layer: int, row: int) -> bool:
+        """Whether an entry is a hard link whose target is nowhere."""
+        index = self.layers[layer]
+        assert index is not None
+        return index.links.get(row) == UNRESOLVED and (layer, row) not in self._links.source
+
+    def is_kept(self, layer: int, row: int) -> bool:
+        """Whether some visible name keeps the inode in a row, be it of another layer."""
+        return (layer, row) in self._links.kept
+
+    @cached_property
+    def _links(self) -> _Links:
+        links = _Links()
+        groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        for layer, index in enumerate(self.layers):
+            if index is None or not index.links:
+                continue
+            for row, inode in index.links.items():
+                if inode != UNRESOLVED:
+                    source = (layer, inode)
+                else:
+                    lower = self.below(layer).node(index.link_paths[row])
+                    if lower is None or lower.is_dir or lower.layer is None:
+                        continue
+                    source = self.below(layer).source_of(lower.layer, lower.row)
+                    links.source[layer, row] = source
+                group = groups.setdefault(source, [])
+                if not group:
+                    owner = self.layers[source[0]]
+                    assert owner is not None
+                    if source[1] < len(owner):
+                        group.append(source)
+                group.append((layer, row))
+        for source, group in groups.items():
+            self._settle(links, source, group)
+        return links
+
+    def _settle(self, links: _Links, source: tuple[int, int], group: list[tuple[int, int]]) -> None:
+        """Find which names of an inode show, and where its bytes count."""
+        visible = []
+        for layer, row in group:
+            index = self.layers[layer]
+            assert index is not None
+            path = index.path(row)
+            if self._wins(path, layer, row):
+                visible.append((path.replace(b"/", b"\0"), path, layer, row))
+        if not visible:
+            return
+        links.kept.add(source)
+        visible.sort()
+        first = visible[0][1]
+        for _, _, layer, row in visible[1:]:
+            links.first_path[layer, row] = first
+        if all((layer, row) != source for _, _, layer, row in visible):
+            # The inode's own name is hidden: its bytes count where they first show.
+            owner = self.layers[source[0]]
+            assert owner is not None
+            size = owner.sizes[source[1]] if owner.kinds[source[1]] == Kind.FILE else 0
+            folder = first
+            while folder:
+                folder = folder.rpartition(b"/")[0]
+                extra = links.extra.setdefault(folder, Summary())
+                extra.add(Summary(size, {source[0]: size}))
+
+    def _wins(self, path: bytes, layer: int, row: int) -> bool:
+        parent, _, name = path.rpartition(b"/")
+        for number, folder in self.stack(parent) or ():
+            index = self.layers[number]
+            assert index is not None
+            found = index.find_in(folder, name)
+            if found is not None:
+                return number == layer and found == row
+        return False
+
+    # -- totals -------------------------------------------------------------------------------
+
+    @property
+    def total_bytes(self) -> int:
+        """Sum of the layers' sizes."""
+        return sum(index.size for index in self.layers if index is not None)
+
+    @property
+    def live_bytes(self) -> int:
+        """File bytes that show in the view, each inode once."""
+        return self.summary(b"").bytes
+
+    def summary(self, path: bytes) -> Summary:
+        """Sum up what shows below a folder, or at a path that is none."""
+        stack = self.stack(path)
+        if stack is None:
+            node = self.node(path)
+            if node is None:
+                return Summary()
+            size = node.size if node.kind == Kind.FILE else 0
+            return Summary(size, {node.written: size} if node.written is not None else {}, 1)
+        base = self._summaries.get(path)
+        if base is None:
+            base = self._sum_single(*stack[0]) if len(stack) == 1 else self._sum(path, stack)
+        extra = self._extra(path)
+        if extra is None:
+            return base
+        whole = Summary()
+        whole.add(base)
+        whole.add(extra)
+        return whole
+
+    def _extra(self, path: bytes) -> Summary | None:
+        if not self._has_links:
+            return None
+        return self._links.extra.get(path)
+
+    @cached_property
+    def _has_links(self) -> bool:
+        return any(index.links for index in self.layers if index is not None)
+
+    def _sum_single(self, layer: int, number: int) -> Summary:
+        index = self.layers[layer]
+        assert index is not None
+        size = index.bytes_below(number)
+        rows = index.rows_below(number)
+        counts = self._file_counts(layer)
+        files = counts[rows.stop] - counts[rows.start]
+        return Summary(size, {layer: size}, files)
+
+    def _file_counts(self, layer: int) -> array[int]:
+        counts = self._counts.get(layer)
+        if counts is None:
+            index = self.layers[layer]
+            assert index is not None
+            counts = array("Q", accumulate(index.kinds.translate(_NOT_A_FILE), initial=0))
+            self._counts[layer] = counts
+        return counts
+
+    @cached_property
+    def _counts(self) -> dict[int, array[int]]:
+        return {}
+
+    def _sum(self, path: bytes, stack: Stack) -> Summary:
+        # Folders first, sums on the way back; hostile images nest deeper than Python recurses.
+        summaries = self._summaries
+        waiting: list[tuple[bytes, Stack]] = [(path, stack)]
+        entered: list[tuple[bytes, Summary, list[bytes]]] = []
+        while waiting:
+            at, stack = waiting.pop()
+            merged = self.merge(stack)
+            total = Summary(0, {}, len(merged.others))
+            by_layer = total.by_layer
+            for layer, row in merged.others.values():
+                index = self.layers[layer]
+                assert index is not None
+                size = index.counted[row]
+                if size:
+                    total.bytes += size
+                    by_layer[layer] = by_layer.get(layer, 0) + size
+            later = []
+            prefix = at + b"/" if at else b""
+            for name, below in merged.folders.items():
+                if len(below) == 1:
+                    total.add(self._sum_single(*below[0]))
+                    continue
+                child = prefix + name
+                known = summaries.get(child)
+                if known is not None:
+                    total.add(known)
+                else:
+                    later.append(child)
+                    waiting.append((child, tuple(below)))
+            entered.append((at, total, later))
+        for at, total, later in reversed(entered):
+            for child in later:
+                total.add(summaries[child])
+            summaries[at] = total
+        return summaries[path]
+
+    # -- walking ------------------------------------------------------------------------------
+
+    def walk(self, path: bytes = b"", depth: int | None = None) -> Iterator[Node]:
+        """Yield everything below a folder in path order, the folder itself left out.
+
+        Args:
+            path: where to start.
+            depth: how many levels to go down; None for all.
+        """
+        for at, layer, row, stack in self.walk_rows(path, depth):
+            if stack is not None:
+                yield self.folder_node(at, stack)
+            else:
+                yield self.entry_node(at, layer, row)
+
+    def walk_rows(
+        self, path: bytes = b"", depth: int | None = None
+    ) -> Iterator[tuple[bytes, int, int, Sequence[tuple[int, int]] | None]]:
+        """Yield path, layer, row and, for folders, the stack of everything below a folder.
+
+        The order is path order. This is `walk` without the nodes, for whom speed matters.
+        """
+        stack = self.stack(path)
+        if stack is None:
+            return
+        frames = [self._frame(path, stack)]
+        while frames:
+            prefix, children = frames[-1]
+            for name, layer, row, below in children:
+                at = prefix + name
+                yield at, layer, row, below
+                if below is not None and (depth is None or len(frames) < depth):
+                    frames.append(self._frame(at, below))
+                    break
+            else:
+                frames.pop()
+
+    def _frame(
+        self, path: bytes, stack: Sequence[tuple[int, int]]
+    ) -> tuple[bytes, Iterator[tuple[bytes, int, int, Sequence[tuple[int, int]] | None]]]:
+        return path + b"/" if path else b"", self.children(stack)
+
+    def children(
+        self, stack: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[bytes, int, int, Sequence[tuple[int, int]] | None]]:
+        """Yield name, layer, row and, for folders, the stack of each child, in path order."""
+        if len(stack) == 1:
+            return self._single_children(*stack[0])
+        return self._merged_children(stack)
+
+    def _single_children(
+        self, layer: int, number: int
+    ) -> Iterator[tuple[bytes, int, int, Sequence[tuple[int, int]] | None]]:
+        index = self.layers[layer]
+        assert index is not None
+        dir_of_row, kinds = index.dir_of_row, index.kinds
+        for row, name in enumerate(index.names_in(number), index.dir_starts[number]):
+            below = dir_of_row[row]
+            if below != NO_DIR:
+                yield name, layer, row, ((layer, below),)
+            elif kinds[row] != _WHITEOUT:
+                yield name, layer, row, None
+
+    def _merged_children(
+        self, stack: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[bytes, int, int, Sequence[tuple[int, int]] | None]]:
+        merged = self.merge(tuple(stack))
+        for name in sorted([*merged.others, *merged.folders]):
+            other = merged.others.get(name)
+            if other is not None:
+                yield name, other[0], other[1], None
+            else:
+                yield name, -1, -1, merged.folders[name]
+
+
+class Folder(Sequence[Node]):
+    """The children of one folder in path order, each made into a node when it is asked for."""
+
+    def __init__(self, view: UnionView, path: bytes, stack: Stack) -> None:
+        self.view = view
+        self.path = path
+        self.stack = stack
+
+    @cached_property
+    def _single(self) -> tuple[int, range] | None:
+        """Layer and rows, where one layer holds all and deletes nothing."""
+        if len(self.stack) != 1:
+            return None
+        layer, number = self.stack[0]
+        index = self.view.layers[layer]
+        assert index is not None
+        rows = index.rows_in(number)
+        if index.kinds.find(_WHITEOUT, rows.start, rows.stop) >= 0:
+            return None
+        return layer, rows
+
+    @cached_property
+    def _mixed(self) -> tuple[list[bytes], Merged]:
+        merged = self.view.merge(self.stack)
+        return sorted([*merged.others, *merged.folders]), merged
+
+    def __len__(self) -> int:
+        if self._single is not None:
+            return len(self._single[1])
+        return len(self._mixed[0]) if self.stack else 0
+
+    def __getitem__(self, position):  # type: ignore[no-untyped-def]
+        if isinstance(position, slice):
+            return [self[at] for at in range(*position.indices(len(self)))]
+        view = self.view
+        prefix = self.path + b"/" if self.path else b""
+        if self._single is not None:
+            layer, rows = self._single
+            row = rows[position]
+            index = view.layers[layer]
+            assert index is not None
+            path = prefix + index.name(row)
+            below = index.dir_of_row[row]
+            if below != NO_DIR:
+                return view.folder_node(path, ((layer, below),))
+            return view.entry_node(path, layer, row)
+        names, merged = self._mixed
+        name = names[position]
+        other = merged.others.get(name)
+        if other is not None:
+            return view.entry_node(prefix + name, *other)
+        return view.folder_node(prefix + name, merged.folders[name])
+
+    def name_at(self, position: int) -> bytes:
+        """Return one child's name."""
+        if self._single is not None:
+            layer, rows = self._single
+            index = self.view.layers[layer]
+            assert index is not None
+            return index.name(rows[position])
+        return self._mixed[0][position]
+
+    def find(self, name: bytes) -> int | None:
+        """Find the position of a child."""
+        low, high = 0, len(self)
+        while low < high:
+            middle = (low + high) // 2
+            if self.name_at(middle) < name:
+                low = middle + 1
+            else:
+                high = middle
+        return low if low < len(self) and self.name_at(low) == name else None
+
+    def sizes(self) -> array[int]:
+        """Return each child's bytes: a file's, or of all that shows below a folder."""
+        view = self.view
+        prefix = self.path + b"/" if self.path else b""
+        if self._single is not None:
+            layer, rows = self._single
+            index = view.layers[layer]
+            assert index is not None
+            sizes = index.sizes[rows.start : rows.stop]
+            at = rows.start
+            while (at := index.kinds.find(_DIR, at, rows.stop)) >= 0:
+                sizes[at - rows.start] = view.summary(prefix + index.name(at)).bytes
+                at += 1
+            at = rows.start
+            while (at := index.kinds.find(_IMPLIED, at, rows.stop)) >= 0:
+                sizes[at - rows.start] = view.summary(prefix + index.name(at)).bytes
+                at += 1
+            return sizes
+        names, merged = self._mixed
+        return array(
+            "q",
+            (
+                view.summary(prefix + name).bytes
+                if name in merged.folders
+                else view.entry_node(prefix + name, *merged.others[name]).size
+                for name in names
+            ),
+        )
+
+    def order(self, key: str = "name", *, reverse: bool = False) -> Sequence[int]:
+        """Return the children's positions in another order.
+
+        Args:
+            key: "name" (path order) or "size" (largest first).
+            reverse: turn the order round.
+        """
+        if key == "name":
+            return range(len(self) - 1, -1, -1) if reverse else range(len(self))
+        sizes = self.sizes()
+        return array("Q", sorted(range(len(sizes)), key=sizes.__getitem__, reverse=not reverse))
