@@ -24,7 +24,12 @@ class LayerviewApp(App[None]):
     """See every layer."""
 
     TITLE = "layerview"
-    CSS_PATH: ClassVar[list[str]] = ["styles/app.tcss", "styles/image.tcss", "styles/images.tcss"]
+    CSS_PATH: ClassVar[list[str]] = [
+        "styles/app.tcss",
+        "styles/image.tcss",
+        "styles/images.tcss",
+        "styles/panes.tcss",
+    ]
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
 
@@ -78,7 +83,11 @@ class LayerviewApp(App[None]):
 
     def get_default_screen(self) -> Screen[None]:
         """The first screen: the image that was named, or the list of images."""
-        if self._image is not None or len(self.names) == 1:
+        from layerview.tui.listing import is_folder_of_images
+
+        if self._image is not None or (
+            len(self.names) == 1 and not is_folder_of_images(self.names[0])
+        ):
             from layerview.tui.screens.image import ImageScreen
 
             return ImageScreen(self.names[0] if self.names else "", image=self._image)

@@ -50,6 +50,11 @@ class Listed:
         return None if self.layers is None else sum(layer.size for layer in self.layers)
 
 
+def is_folder_of_images(name: str) -> bool:
+    """Whether a name is a folder that stands for the images in it."""
+    return list(_inside(name)) != [name]
+
+
 def names_to_list(given: Iterable[str], recent: Iterable[str]) -> list[Listed]:
     """Return a line for each name, before anything is opened; the demo image comes last."""
     seen: set[str] = set()
@@ -73,9 +78,8 @@ def _inside(name: str) -> Iterator[str]:
         found = []
         with os.scandir(name) as entries:
             for entry in entries:
-                if entry.is_file() and entry.name.endswith(ARCHIVES):
-                    found.append(entry.path)
-                elif entry.is_dir() and os.path.exists(os.path.join(entry.path, "oci-layout")):
+                layout = os.path.join(entry.path, "oci-layout")
+                if os.path.exists(layout) or (entry.name.endswith(ARCHIVES) and entry.is_file()):
                     found.append(entry.path)
     except OSError:
         yield name
@@ -145,12 +149,15 @@ def look(line: Listed, platform: str | None, progress: Progress) -> list[Listed]
     except (LayerviewError, OSError) as error:
         progress.check()
         line.error = printable(str(error))
-        return [*lines, line] if not lines else lines
+        return lines or [line]
     return lines
 
 
 def _split_reference(reference: str) -> tuple[str, str]:
     name, _, digest = reference.partition("@")
+    if ":" not in name and "/" not in name and not digest:
+        # A layout may name its images by a tag alone.
+        return "", name
     head, slash, last = name.rpartition("/")
     last, _, tag = last.partition(":")
     return head + slash + last, tag or digest[:19]

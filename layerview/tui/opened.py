@@ -17,9 +17,8 @@ from layerview.view.union import UnionView
 if TYPE_CHECKING:
     from layerview.layer.index import LayerIndex
     from layerview.sources.image import Image, LayerSource
-    from layerview.sources.layers import LoadedLayer
+    from layerview.sources.loading import ImageContents, LoadedLayer
     from layerview.view.changes import LayerChanges
-    from layerview.view.contents import Contents
     from layerview.view.nodes import Node
     from layerview.view.waste import Waste
 
@@ -72,9 +71,10 @@ class LayerState:
 class OpenedImage:
     """The model of the Image screen."""
 
-    def __init__(self, image: Image, contents: Contents, hues: HueBook) -> None:
+    def __init__(self, image: Image, hues: HueBook) -> None:
         self.image = image
-        self.contents = contents
+        self._loaded: dict[int, LoadedLayer] = {}
+        self._contents: ImageContents | None = None
         stack = [
             (source.chain_id or (image.image_id, source.number), source.compressed_size or 0)
             for source in image.layers
@@ -106,8 +106,19 @@ class OpenedImage:
         """The image's name, as short as people write it."""
         return self.image.name
 
+    @property
+    def contents(self) -> ImageContents:
+        """The bytes of files in the layers that are loaded."""
+        from layerview.sources.loading import ImageContents
+
+        if self._contents is None:
+            self._contents = ImageContents(list(self._loaded.values()))
+        return self._contents
+
     def take_layer(self, loaded: LoadedLayer) -> None:
         """Take in what was read of a layer."""
+        self._loaded[loaded.source.number] = loaded
+        self._contents = None
         layer = self.layers[loaded.source.number]
         layer.index = loaded.index
         layer.damage = loaded.damage

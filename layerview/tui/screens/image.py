@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on, work
@@ -11,13 +12,15 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.message import Message
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.worker import get_current_worker
 
 from layerview.errors import Cancelled, LayerviewError
 from layerview.progress import Progress
 from layerview.sizes import format_size
 from layerview.text import printable
-from layerview.tui.opened import LayerState, OpenedImage, Status
+from layerview.tui.facts import insight, layer_facts, search_marks
+from layerview.tui.opened import OpenedImage, Status
 from layerview.tui.tree_rows import SortKey, TreeRows
 from layerview.tui.tree_sources import LayerTree, PrunedTree, TreeSource, UnifiedTree
 from layerview.tui.widgets.chrome import (
@@ -32,11 +35,12 @@ from layerview.tui.widgets.chrome import (
     strong,
 )
 from layerview.tui.widgets.content import ContentView, looks_binary, split_lines
-from layerview.tui.widgets.details import BLANK, Fact, LayerDetails
+from layerview.tui.widgets.details import LayerDetails
+from layerview.tui.widgets.filter import FilterInput
 from layerview.tui.widgets.keys import Keys
-from layerview.tui.widgets.stack import LayerStack, Mark, Slab
+from layerview.tui.widgets.stack import LayerStack, Slab
 from layerview.tui.widgets.tree import FileTree
-from layerview.tui.words import count_of, no_layer_words, time_words, why_wasted
+from layerview.tui.words import count_of, time_words
 from layerview.view.changes import ChangedNode
 from layerview.view.resolve import Resolution, resolve
 
@@ -92,6 +96,13 @@ files, and the search column beside the layers shows which layer each one comes 
             self.opened = opened
             super().__init__()
 
+    class Ambiguous(Message):
+        """The name stands for several images: what opens each, and what to show for it."""
+
+        def __init__(self, choices: list[tuple[str, str]]) -> None:
+            self.choices = choices
+            super().__init__()
+
     class OpenFailed(Message):
         """The image could not be opened."""
 
@@ -143,6 +154,13 @@ files, and the search column beside the layers shows which layer each one comes 
             self.owner = owner
             super().__init__()
 
+    class ChangesMeasured(Message):
+        """What one layer changed is known."""
+
+        def __init__(self, number: int) -> None:
+            self.number = number
+            super().__init__()
+
     class WasteMeasured(Message):
         """The waste of the image is known."""
 
@@ -159,7 +177,9 @@ files, and the search column beside the layers shows which layer each one comes 
         self.resolution: Resolution | None = None
         self._content_node: Node | None = None
         self._want_hex: bool | None = None
-        self._dirty_since = 0.0
+        self._timers_by_name: dict[str, Timer] = {}
+        self._found = ""
+        self._content_name = ""
         self._rebuilt = 0.0
         self._progress: dict[str, Progress] = {}
         self._loader: object | None = None
@@ -194,8 +214,6 @@ files, and the search column beside the layers shows which layer each one comes 
         """Start opening the image; the frame is painted meanwhile."""
         self.query_one(FileTree).clear("Opening…" if not self.app.ascii else "Opening..")
         self.query_one(FileTree).focus()
-        self._content_timer = self.set_timer(REST, self._read_content, pause=True)
-        self._rebuild_timer = self.set_timer(REBUILD, self._rebuild, pause=True)
         self._reflow(self.app.size.width, self.app.size.height)
         self.open_image()
 
@@ -239,18 +257,41 @@ files, and the search column beside the layers shows which layer each one comes 
     def _showing(self) -> str | None:
         return next((x for x in ("content", "details") if self.has_class(f"-show-{x}")), None)
 
+    def _later(
+        self, name: str, delay: float, call: Callable[[], None], *, push_back: bool = True
+    ) -> None:
+        """Call once after a delay (seconds); asked for again meanwhile, that starts anew."""
+        if name in self._timers_by_name:
+            if not push_back:
+                return
+            self._timers_by_name[name].stop()
+        self._timers_by_name[name] = self.set_timer(delay, call)
+
+    def _no_longer(self, name: str) -> None:
+        """Take back a delayed call."""
+        timer = self._timers_by_name.pop(name, None)
+        if timer is not None:
+            timer.stop()
+
     # Opening and reading -----------------------------------------------------------------------
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="open", description="Opening")
     def open_image(self) -> None:
         """Open the image, without reading its layers."""
-        from layerview.sources.contents import image_contents
-        from layerview.sources.resolve import open_image
+        from layerview.sources.resolve import SeveralImages, open_image
 
         worker = get_current_worker()
         try:
             image = self._given or open_image(self.image_name, platform=self.app.platform)
-            opened = OpenedImage(image, image_contents(image), self.app.hues)
+            opened = OpenedImage(image, self.app.hues)
+        except SeveralImages as several:
+            if not worker.is_cancelled:
+                choices = [
+                    (choice.name, f"{choice.name}   {choice.platform or ''}".rstrip())
+                    for choice in several.choices
+                ]
+                self.post_message(self.Ambiguous(choices))
+            return
         except (LayerviewError, OSError) as error:
             if not worker.is_cancelled:
                 self.post_message(self.OpenFailed(str(error)))
@@ -273,6 +314,21 @@ files, and the search column beside the layers shows which layer each one comes 
         self.query_one(FileTree).clear("Reading the layers", "Esc stops")
         self.app.remember(self.image_name)
         self.load_layers()
+
+    @on(Ambiguous)
+    def _ask_which(self, message: Ambiguous) -> None:
+        from layerview.tui.screens.choose import ChooseImage
+
+        self.app.push_screen(
+            ChooseImage("Which image?", "The file holds several.", message.choices), self._chosen
+        )
+
+    def _chosen(self, name: str | None) -> None:
+        if name is None:
+            self.app.action_images()
+        else:
+            self.image_name = name
+            self.open_image()
 
     @on(OpenFailed)
     def _open_failed(self, message: OpenFailed) -> None:
@@ -329,7 +385,7 @@ files, and the search column beside the layers shows which layer each one comes 
             if time.monotonic() - self._rebuilt > REBUILD:
                 self._rebuild()
             else:
-                self._rebuild_timer.resume()
+                self._later("rebuild", REBUILD, self._rebuild, push_back=False)
         elif isinstance(event, background.Verified):
             self._take_verified(event.number, event.ok, event.message)
         elif isinstance(event, background.LoadFailed):
@@ -380,8 +436,7 @@ files, and the search column beside the layers shows which layer each one comes 
 
     def _rebuild(self) -> None:
         """Lay the loaded layers over one another, and the rows over that."""
-        self._rebuild_timer.pause()
-        self._rebuild_timer.reset()
+        self._no_longer("rebuild")
         self._rebuilt = time.monotonic()
         if self.opened is None:
             return
@@ -556,8 +611,6 @@ files, and the search column beside the layers shows which layer each one comes 
             ]
         self.query_one("#files-title", PaneTitle).show("Files", right)
 
-    _found = ""
-
     # The file under the cursor -----------------------------------------------------------------
 
     @on(FileTree.Highlighted)
@@ -568,8 +621,7 @@ files, and the search column beside the layers shows which layer each one comes 
         node = message.node
         self._show_search(node)
         self._content_node = node
-        self._content_timer.reset()
-        self._content_timer.resume()
+        self._later("content", REST, self._read_content)
 
     def _show_search(self, node: Node) -> None:
         assert self.opened is not None
@@ -596,8 +648,7 @@ files, and the search column beside the layers shows which layer each one comes 
     # Content -----------------------------------------------------------------------------------
 
     def _read_content(self) -> None:
-        self._content_timer.pause()
-        self._content_timer.reset()
+        self._no_longer("content")
         node = self._content_node
         if node is None or self.opened is None:
             return
@@ -646,8 +697,6 @@ files, and the search column beside the layers shows which layer each one comes 
         self._content_name = name
         self.read_content(shown)
 
-    _content_name = ""
-
     def _mode_pieces(self, node: Node, owner: str | None = None) -> list[Piece]:
         who = owner or f"{node.uid}:{node.gid}"
         return [muted(f"   {node.mode:04o}"), muted(f"   {who}")]
@@ -674,7 +723,8 @@ files, and the search column beside the layers shows which layer each one comes 
     @work(thread=True, exclusive=True, exit_on_error=False, group="content", description="Content")
     def read_content(self, node: Node) -> None:
         """Read the start of a file from its layer."""
-        assert self.opened is not None and node.layer is not None
+        assert self.opened is not None
+        assert node.layer is not None
         worker = get_current_worker()
         try:
             data = self.opened.read(node, CONTENT_LIMIT)
@@ -697,7 +747,8 @@ files, and the search column beside the layers shows which layer each one comes 
             as_hex = looks_binary(data) if self._want_hex is None else self._want_hex
             view.show(data, message.lines, node.size, as_hex=as_hex)
             kind = "bytes" if as_hex else "text"
-        assert self.opened is not None and node.layer is not None
+        assert self.opened is not None
+        assert node.layer is not None
         self.query_one("#content-title", PaneTitle).show(
             "Content",
             [
@@ -747,6 +798,7 @@ files, and the search column beside the layers shows which layer each one comes 
         if opened is None or not opened.layers:
             return
         number = max(0, self.query_one(LayerStack).selected)
+        self._want_changes(number)
         cause = opened.causes.get(number)
         right: list[Piece] = []
         if cause is not None and cause.bytes:
@@ -756,8 +808,42 @@ files, and the search column beside the layers shows which layer each one comes 
             "", right, chip=(str(number), opened.hues[number]), name=opened.instruction(number)
         )
         self.query_one(LayerDetails).show(
-            layer_facts(opened, number, self.app.binary_sizes, self.app.glyphs.waste)
+            layer_facts(opened, number, self.app.binary_sizes, self.app.glyphs)
         )
+
+    def _want_changes(self, number: int) -> None:
+        opened = self.opened
+        if opened is None or not opened.finished or number in opened.changes:
+            return
+        if opened.layers[number].index is not None:
+            self._later("changes", REST, lambda: self.measure_changes(number))
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="changes", description="Changes")
+    def measure_changes(self, number: int) -> None:
+        """Compare a layer with what shows below it."""
+        from layerview.view.changes import measure_changes
+
+        self._no_longer("changes")
+        opened = self.opened
+        assert opened is not None
+        worker = get_current_worker()
+        self._cancel("changes")
+        progress = self._progress["changes"] = Progress()
+        try:
+            changes = measure_changes(opened.view, number, opened.contents, progress)
+        except (LayerviewError, OSError):
+            # Cancelled, or the layer's damage: the layer itself tells of that.
+            return
+        if not worker.is_cancelled:
+            opened.changes[number] = changes
+            self.post_message(self.ChangesMeasured(number))
+
+    @on(ChangesMeasured)
+    def _changes_measured(self, message: ChangesMeasured) -> None:
+        if message.number == self.query_one(LayerStack).selected:
+            self._show_details()
+        if message.number == self.layer_only:
+            self._lay_rows()
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="waste", description="Waste")
     def measure_waste(self) -> None:
@@ -791,12 +877,20 @@ files, and the search column beside the layers shows which layer each one comes 
         if node is not None and self.resolution is not None:
             self._show_insight(node, self.resolution)
 
+    @on(FilterInput.Changed)
+    def _filter_typed(self, event: FilterInput.Changed) -> None:
+        event.stop()
+        self.set_needle(event.value)
+
+    @on(FilterInput.Ended)
+    def _filter_ended(self, event: FilterInput.Ended) -> None:
+        event.stop()
+        self.end_filter(event.keep)
+
     # Keys --------------------------------------------------------------------------------------
 
     def action_filter(self) -> None:
         """Type a part of a name; only what matches stays in the tree."""
-        from layerview.tui.widgets.filter import FilterInput
-
         self._replace_with(None)
         existing = self.query(FilterInput)
         if existing:
@@ -816,8 +910,6 @@ files, and the search column beside the layers shows which layer each one comes 
 
     def end_filter(self, keep: bool) -> None:
         """Go from the filter's entry to the tree; without `keep` show everything again."""
-        from layerview.tui.widgets.filter import FilterInput
-
         for entry in self.query(FilterInput):
             if not keep or not self.needle:
                 entry.remove()
@@ -885,9 +977,23 @@ files, and the search column beside the layers shows which layer each one comes 
         if self.opened is None or not self.opened.finished:
             self.notify("Images can be compared when all layers are read.", markup=False)
             return
-        from layerview.tui.screens.diff import ChooseOther
+        from layerview.tui.recent import recent
+        from layerview.tui.screens.choose import ChooseImage
 
-        self.app.push_screen(ChooseOther(self.opened))
+        names = [*self.app.names, *recent(), "demo:"]
+        others = [(name, name) for name in dict.fromkeys(names) if name != self.image_name]
+        self.app.push_screen(
+            ChooseImage(
+                "Compare with", "Choose another image, or type a path.", others, typed=True
+            ),
+            self._compare_with,
+        )
+
+    def _compare_with(self, name: str | None) -> None:
+        if name is not None and self.opened is not None:
+            from layerview.tui.screens.diff import DiffScreen
+
+            self.app.push_screen(DiffScreen(self.opened, name))
 
     def action_retry(self) -> None:
         """Try again what failed."""
@@ -922,124 +1028,3 @@ files, and the search column beside the layers shows which layer each one comes 
             self.action_view()
         else:
             self.app.action_images()
-
-
-def search_marks(resolution: Resolution, binary: bool) -> dict[int, Mark]:
-    """Return what the search for a file says at each layer."""
-    marks: dict[int, Mark] = {}
-    cover: int | None = None
-    ladder = list(resolution.ladder)
-    modes = [rung.node.mode for rung in ladder if rung.node is not None]
-    for rung in ladder:
-        node = rung.node
-        size = mode = reason = ""
-        differs = False
-        if node is not None:
-            size = node.type if node.type != "file" else format_size(node.size, binary=binary)
-            if node.is_dir:
-                size = "folder"
-            mode = f"{node.mode:04o}" if node.layer is not None else ""
-        if rung.state == "winner":
-            reason = "this one"
-            differs = len(modes) > 1 and modes[0] != modes[1]
-        elif rung.state == "hidden":
-            reason = f"hidden by {cover}" if cover is not None else "hidden"
-        if rung.state in ("winner", "hidden", "whiteout", "opaque"):
-            cover = rung.layer
-        marks[rung.layer] = Mark(rung.state, size, mode, differs, reason)
-    return marks
-
-
-def insight(
-    node: Node, resolution: Resolution, opened: OpenedImage | None, binary: bool, sign: str
-) -> tuple[str, str]:
-    """Say in one line what is worth knowing about a file; return the line and its colour."""
-    name = printable(node.name) or "/"
-    if resolution.loop:
-        return f"{sign} the links of {name} go round in a circle.", "error"
-    versions = [rung for rung in resolution.ladder if rung.node is not None]
-    whiteout = next((rung for rung in resolution.ladder if rung.state == "whiteout"), None)
-    if not resolution.exists and resolution.links:
-        return f"{name} leads to /{printable(resolution.resolved)}, which is not there.", "muted"
-    if not resolution.exists and whiteout is not None:
-        return f"{sign} {whiteout.layer} deletes {name}; its bytes still ship.", "warning"
-    if node.is_dir or not versions or resolution.layer is None:
-        made = "" if opened is None or node.layer is None else opened.instruction(node.layer)
-        return (f"{node.layer}: {made}" if made else ""), "muted"
-    top = versions[0].node
-    assert top is not None
-    if len(versions) > 1 and versions[0].state == "winner":
-        below = versions[1].node
-        assert below is not None
-        other = versions[1].layer
-        if top.kind == below.kind and top.size == below.size and top.mode != below.mode:
-            return (
-                f"{sign} {versions[0].layer} copies {name} whole; its mode differs from {other}.",
-                "warning",
-            )
-        hidden = format_size(below.size, binary=binary)
-        return (
-            f"{sign} {versions[0].layer} replaces {name} of {other}; {hidden} there are hidden.",
-            "warning",
-        )
-    made = "" if opened is None else opened.instruction(resolution.layer)
-    return f"{resolution.layer}: {made}", "muted"
-
-
-def layer_facts(opened: OpenedImage, number: int, binary: bool, sign: str) -> list[Fact]:
-    """Return the facts about one layer, for its details."""
-    layer: LayerState = opened.layers[number]
-    source = layer.source
-    facts: list[Fact] = []
-    if layer.status is Status.MISSING:
-        facts.append(
-            Fact("not here", source.missing_reason or "its blob is not here", color="warning")
-        )
-    if layer.damage:
-        facts.append(Fact(sign, printable(layer.damage), color="error"))
-    counts = opened.change_words(number)
-    if counts:
-        facts.append(Fact("changes", counts))
-    cause = opened.causes.get(number)
-    if cause is not None and cause.bytes:
-        for place, sentence in enumerate(why_wasted(cause, opened.mode_change(number))):
-            facts.append(Fact("why wasted" if place == 0 else "", sentence))
-    if source.digest is not None:
-        compressed = ""
-        if source.compressed_size is not None:
-            compressed = format_size(source.compressed_size, binary=binary)
-            if source.compression and source.compression != "none":
-                compressed += f" {source.compression}"
-        facts.append(Fact("digest", _cut_digest(str(source.digest)), compressed))
-    if source.diff_id is not None:
-        state = {True: "verified", False: "does not match", None: ""}[layer.verified]
-        facts.append(Fact("DiffID", _cut_digest(str(source.diff_id)), state))
-    if source.chain_id is not None:
-        facts.append(Fact("ChainID", _cut_digest(str(source.chain_id))))
-    history = source.history
-    if history is not None:
-        facts.append(Fact("created", time_words(history.created)))
-        if history.comment:
-            facts.append(Fact("comment", printable(history.comment)))
-    if cause is not None and cause.largest:
-        facts.append(BLANK)
-        for place, (size, path) in enumerate(cause.largest[:3]):
-            facts.append(
-                Fact(
-                    "largest copies" if place == 0 else "",
-                    printable(path),
-                    right=format_size(size, binary=binary),
-                    indent=17,
-                    cut_start=True,
-                )
-            )
-    empty = [row.history for row in opened.image.history if row.layer is None and row.history]
-    if empty:
-        facts.append(BLANK)
-        facts.append(Fact("no layer", "   ".join(no_layer_words(empty))))
-    return facts
-
-
-def _cut_digest(text: str) -> str:
-    algorithm, _, digits = text.partition(":")
-    return f"{algorithm}:{digits[:16]}…"

@@ -28,11 +28,11 @@ from layerview.tui.recent import recent
 from layerview.tui.themes import Paint
 from layerview.tui.widgets.chrome import (
     AreaBar,
-    Insight,
     Pane,
     PaneTitle,
     SubjectRow,
     muted,
+    plain,
     strong,
 )
 from layerview.tui.widgets.filter import FilterInput
@@ -76,9 +76,9 @@ class TableHead(PaneTitle):
         if y == 1:
             return super().render_line(y)
         paint = self.paint
-        line = Line().add(" ", paint.style())
+        line = Line().add("  ", paint.style())
         for label, cells, right in self.columns:
-            line.add(" " + fit(label, cells, right=right) + " ", paint.style("muted", bold=True))
+            line.add(fit(label, cells, right=right) + "  ", paint.style("muted", bold=True))
         return line.strip(self.size.width, paint.style())
 
 
@@ -124,11 +124,11 @@ class ImagesScreen(Screen[None]):
             yield SubjectRow(glyphs=glyphs, id="total")
         with Pane(id="list-pane"):
             yield TableHead(glyphs=glyphs, id="head")
-            yield ImageTable(id="images", cursor_type="row", show_header=False)
+            yield ImageTable(id="images", cursor_type="row", show_header=False, cell_padding=0)
         with Vertical(id="below"):
             yield PaneTitle("", glyphs=glyphs, id="stack-title")
             yield LyingStack(glyphs=glyphs, id="lying")
-            yield Insight(glyphs=glyphs, id="legend")
+            yield SubjectRow(glyphs=glyphs, id="legend")
         yield Keys(show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -208,11 +208,10 @@ class ImagesScreen(Screen[None]):
         largest = max((line.size or 0 for line in lines), default=0)
         wide = width >= 110
         full = width >= 100
-        place_width = 18 if wide else 14
-        fixed = 2 + 14 + 8 + 12 + (24 if full else 12) + (15 if wide else 0) + place_width + 2
-        if not full:
-            fixed = 2 + 12 + 12 + 12 + place_width + 2
-        name_width = max(14, min(44, width - fixed - 4))
+        taken = 12 + 11 + 11 + (14 + 8 + 11 if full else 0) + (15 if wide else 0)
+        spare = max(24, width - 2 - 3 - taken - 2)
+        name_width = max(14, min(40, spare // 2))
+        place_width = max(10, spare - name_width - 2)
         down = f" {glyphs.down}"
         columns: list[tuple[str, int, bool]] = [
             ("Image" + (down if self.sort_key == "name" else ""), name_width, False)
@@ -230,9 +229,9 @@ class ImagesScreen(Screen[None]):
         columns.append(("Place", place_width, False))
         self.query_one(TableHead).show_columns(columns)
         table.clear(columns=True)
-        table.add_column(" ", width=1)
+        table.add_column(" ", width=3)
         for label, cells, _ in columns:
-            table.add_column(label, width=cells)
+            table.add_column(label, width=cells + 2)
         for line in lines:
             table.add_row(*self._cells(line, paint, name_width, full, wide, place_width, largest))
         self._marked_row = -1
@@ -337,11 +336,11 @@ class ImagesScreen(Screen[None]):
         line = self._current()
         title = self.query_one("#stack-title", PaneTitle)
         lying = self.query_one(LyingStack)
-        legend = self.query_one("#legend", Insight)
+        legend = self.query_one("#legend", SubjectRow)
         if line is None:
             title.show("No image matches", [muted("Esc shows all")])
             lying.show(())
-            legend.show("")
+            legend.show([])
             return
         name = f"{line.title}:{line.tag}" if line.tag else line.title
         if line.layers is None:
@@ -349,11 +348,11 @@ class ImagesScreen(Screen[None]):
             title.show(name, [muted(hint)])
             lying.show(())
             words = line.error or (
-                "A small image like the one in Docker's documentation, made of this machine's tools."
+                "An image like the one in Docker's documentation, made of this machine's tools."
                 if line.name == DEMO
                 else ""
             )
-            legend.show(words, "error" if line.error else "muted")
+            legend.show([[(words, "error" if line.error else "muted", False)]])
             return
         title.show(name, [muted("base left, top right"), muted("   Enter opens it")])
         hues = self.app.hues.assign([(layer.key, layer.size) for layer in line.layers])
@@ -372,7 +371,22 @@ class ImagesScreen(Screen[None]):
             ]
         )
         glyphs = self.app.glyphs
-        legend.show(f"{glyphs.bar * 2} bright: unique   grey: shared with another image", "muted")
+        thin = next(
+            (
+                slab
+                for slab, cells in zip(lying.slabs, lying.widths(lying.size.width), strict=True)
+                if cells < 11
+            ),
+            None,
+        )
+        bar = glyphs.bar * 2
+        legend.show(
+            [
+                [plain(bar), muted(" unique")],
+                [(bar, "faint", False), muted(" shared with another")],
+            ],
+            [] if thin is None else [muted(f"{thin.number}: {thin.instruction}, {thin.size}")],
+        )
 
     # Keys ------------------------------------------------------------------------------------
 

@@ -229,6 +229,8 @@ class PaneTitle(Painted):
             if self.title:
                 line.add("  ", fill)
             line.add(f" {self.chip[0]} ", paint.chip(self.chip[1])).add(" ", fill)
+        if self.title and self.name_after and self.chip is None:
+            line.add("  ", fill)
         if self.name_after:
             room = width - line.width - right_width - 2
             name = fit(self.name_after, min(room, width_of(self.name_after)), glyphs.ellipsis)

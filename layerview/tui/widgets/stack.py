@@ -331,7 +331,7 @@ the search for the file under the cursor: the first layer from the top that has 
         fill, _ = self._fill(slab)
         selected = slab.number == self.selected
         quiet = paint.style(paint.slab_text(fill), fill)
-        wide = width >= 50
+        wide = width >= 44
         bar = 14 if wide else (0 if width < 34 else 1)
         text_width = width - self._band_width() - 1 - 11 - bar
         line.add(" ", quiet)

@@ -1,0 +1,139 @@
+"""What the Image screen says about a file and about a layer: marks, one line, facts."""
+
+from __future__ import annotations
+
+from layerview.sizes import format_size
+from layerview.text import printable
+from layerview.tui.glyphs import Glyphs
+from layerview.tui.opened import LayerState, OpenedImage, Status
+from layerview.tui.widgets.details import BLANK, Fact
+from layerview.tui.widgets.stack import Mark
+from layerview.tui.words import no_layer_words, time_words, why_wasted
+from layerview.view.nodes import Node
+from layerview.view.resolve import Resolution
+
+
+def search_marks(resolution: Resolution, binary: bool) -> dict[int, Mark]:
+    """Return what the search for a file says at each layer."""
+    marks: dict[int, Mark] = {}
+    cover: int | None = None
+    ladder = list(resolution.ladder)
+    modes = [rung.node.mode for rung in ladder if rung.node is not None]
+    for rung in ladder:
+        node = rung.node
+        size = mode = reason = ""
+        differs = False
+        if node is not None:
+            size = node.type if node.type != "file" else format_size(node.size, binary=binary)
+            if node.is_dir:
+                size = "folder"
+            mode = f"{node.mode:04o}" if node.layer is not None else ""
+        if rung.state == "winner":
+            reason = "this one"
+            differs = len(modes) > 1 and modes[0] != modes[1]
+        elif rung.state == "hidden":
+            if node is not None and node.is_dir and resolution.node is not None:
+                reason = "merged in" if resolution.node.is_dir else f"hidden by {cover}"
+            else:
+                reason = f"hidden by {cover}" if cover is not None else "hidden"
+        if rung.state in ("winner", "hidden", "whiteout", "opaque"):
+            cover = rung.layer
+        marks[rung.layer] = Mark(rung.state, size, mode, differs, reason)
+    return marks
+
+
+def insight(
+    node: Node, resolution: Resolution, opened: OpenedImage | None, binary: bool, sign: str
+) -> tuple[str, str]:
+    """Say in one line what is worth knowing about a file; return the line and its colour."""
+    name = printable(node.name) or "/"
+    if resolution.loop:
+        return f"{sign} the links of {name} go round in a circle.", "error"
+    versions = [rung for rung in resolution.ladder if rung.node is not None]
+    whiteout = next((rung for rung in resolution.ladder if rung.state == "whiteout"), None)
+    if not resolution.exists and resolution.links:
+        return f"{name} leads to /{printable(resolution.resolved)}, which is not there.", "muted"
+    if not resolution.exists and whiteout is not None:
+        return f"{sign} {whiteout.layer} deletes {name}; its bytes still ship.", "warning"
+    if node.is_dir or not versions or resolution.layer is None:
+        made = "" if opened is None or node.layer is None else opened.instruction(node.layer)
+        return (f"{node.layer}: {made}" if made else ""), "muted"
+    top = versions[0].node
+    assert top is not None
+    if len(versions) > 1 and versions[0].state == "winner":
+        below = versions[1].node
+        assert below is not None
+        other = versions[1].layer
+        if top.kind == below.kind and top.size == below.size and top.mode != below.mode:
+            return (
+                f"{sign} {versions[0].layer} copies {name} whole; its mode differs from {other}.",
+                "warning",
+            )
+        hidden = format_size(below.size, binary=binary)
+        return (
+            f"{sign} {versions[0].layer} replaces {name} of {other}; {hidden} there are hidden.",
+            "warning",
+        )
+    made = "" if opened is None else opened.instruction(resolution.layer)
+    return f"{resolution.layer}: {made}", "muted"
+
+
+def layer_facts(opened: OpenedImage, number: int, binary: bool, glyphs: Glyphs) -> list[Fact]:
+    """Return the facts about one layer, for its details."""
+    layer: LayerState = opened.layers[number]
+    source = layer.source
+    facts: list[Fact] = []
+    if layer.status is Status.MISSING:
+        facts.append(
+            Fact("not here", source.missing_reason or "its blob is not here", color="warning")
+        )
+    if layer.damage:
+        facts.append(Fact(glyphs.waste, printable(layer.damage), color="error"))
+    counts = opened.change_words(number)
+    if counts:
+        facts.append(Fact("changes", counts))
+    cause = opened.causes.get(number)
+    if cause is not None and cause.bytes:
+        for place, sentence in enumerate(
+            why_wasted(cause, opened.mode_change(number), glyphs.arrow)
+        ):
+            facts.append(Fact("why wasted" if place == 0 else "", sentence))
+    if source.digest is not None:
+        compressed = ""
+        if source.compressed_size is not None:
+            compressed = format_size(source.compressed_size, binary=binary)
+            if source.compression and source.compression != "none":
+                compressed += f" {source.compression}"
+        facts.append(Fact("digest", _cut_digest(str(source.digest), glyphs.ellipsis), compressed))
+    if source.diff_id is not None:
+        state = {True: "verified", False: "does not match", None: ""}[layer.verified]
+        facts.append(Fact("DiffID", _cut_digest(str(source.diff_id), glyphs.ellipsis), state))
+    if source.chain_id is not None:
+        facts.append(Fact("ChainID", _cut_digest(str(source.chain_id), glyphs.ellipsis)))
+    history = source.history
+    if history is not None:
+        facts.append(Fact("created", time_words(history.created)))
+        if history.comment:
+            facts.append(Fact("comment", printable(history.comment)))
+    if cause is not None and cause.largest:
+        facts.append(BLANK)
+        for place, (size, path) in enumerate(cause.largest[:3]):
+            facts.append(
+                Fact(
+                    "largest copies" if place == 0 else "",
+                    printable(path),
+                    right=format_size(size, binary=binary),
+                    indent=17,
+                    cut_start=True,
+                )
+            )
+    empty = [row.history for row in opened.image.history if row.layer is None and row.history]
+    if empty:
+        facts.append(BLANK)
+        facts.append(Fact("no layer", "   ".join(no_layer_words(empty))))
+    return facts
+
+
+def _cut_digest(text: str, ellipsis: str) -> str:
+    algorithm, _, digits = text.partition(":")
+    return f"{algorithm}:{digits[:16]}{ellipsis}"
