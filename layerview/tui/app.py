@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from textual.app import App, SystemCommand
+from textual import events
+from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
+from textual.widgets import Static
 
 from layerview.tui.glyphs import Glyphs, choose_glyphs
 from layerview.tui.palette import HueBook
@@ -18,6 +20,19 @@ if TYPE_CHECKING:
 
 SMALLEST = (60, 15)
 """The smallest window, columns and rows, that a screen is drawn in."""
+
+
+class TooSmall(ModalScreen[None]):
+    """Stands before the screen while the window is too small for it."""
+
+    def compose(self) -> ComposeResult:
+        """Say what is needed."""
+        columns, rows = SMALLEST
+        yield Static(
+            f"layerview needs at least\n{columns} columns and {rows} rows\n\nq quits",
+            id="too-small",
+            markup=False,
+        )
 
 
 class LayerviewApp(App[None]):
@@ -76,6 +91,16 @@ class LayerviewApp(App[None]):
         for own in THEMES:
             self.register_theme(own)
         self.theme = LIGHT if theme == "light" else DARK
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Say so when the window is too small for any screen."""
+        columns, rows = SMALLEST
+        width, height = event.size
+        too_small = width < columns or height < rows
+        if too_small and not isinstance(self.screen, TooSmall):
+            self.push_screen(TooSmall())
+        elif not too_small and isinstance(self.screen, TooSmall):
+            self.pop_screen()
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Give other themes the hues that suit their background."""

@@ -55,7 +55,7 @@ def insight(
         return f"{name} leads to /{printable(resolution.resolved)}, which is not there.", "muted"
     if not resolution.exists and whiteout is not None:
         return f"{sign} {whiteout.layer} deletes {name}; its bytes still ship.", "warning"
-    if node.is_dir or not versions or resolution.layer is None:
+    if resolution.node is None or resolution.node.is_dir or resolution.layer is None:
         made = "" if opened is None or node.layer is None else opened.instruction(node.layer)
         return (f"{node.layer}: {made}" if made else ""), "muted"
     top = versions[0].node

@@ -101,9 +101,9 @@ def waste_by_cause(waste: Waste) -> dict[int, LayerWaste]:
 
 KIND_WORDS: Mapping[str, str] = {
     "overwritten": "overwritten",
-    "deleted": "deleted later",
-    "metadata_only": "only metadata differs",
-    "identical": "copied unchanged",
+    "deleted": "deleted",
+    "metadata_only": "metadata only",
+    "identical": "identical",
 }
 
 

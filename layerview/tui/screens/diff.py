@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import events, on, work
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container
 from textual.message import Message
 from textual.screen import Screen
 from textual.worker import get_current_worker
@@ -20,7 +19,7 @@ from layerview.tui.cells import Line, fit, fit_start
 from layerview.tui.comparison import config_differences, layer_key, match_layers
 from layerview.tui.glyphs import UNICODE, Glyphs
 from layerview.tui.opened import OpenedImage
-from layerview.tui.widgets.chrome import AreaBar, Pane, PaneTitle, SubjectRow, muted, strong
+from layerview.tui.widgets.chrome import AreaBar, Pane, Panes, PaneTitle, SubjectRow, muted, strong
 from layerview.tui.widgets.details import BLANK, Fact, LayerDetails
 from layerview.tui.widgets.keys import Keys
 from layerview.tui.widgets.row_list import RowList
@@ -159,7 +158,7 @@ class DiffScreen(Screen[None]):
         glyphs = self.app.glyphs
         yield AreaBar(glyphs=glyphs, id="areas")
         yield SubjectRow(glyphs=glyphs, id="subject")
-        with Container(id="panes"):
+        with Panes(id="panes"):
             with Pane(id="facts-pane"):
                 yield PaneTitle("Layers and config", glyphs=glyphs, id="facts-title")
                 yield LayerDetails(glyphs=glyphs, id="facts")
@@ -174,9 +173,9 @@ class DiffScreen(Screen[None]):
         self._show_subject()
         self.compare()
 
-    def on_resize(self, event: events.Resize) -> None:
-        """Reflow to the new size."""
-        narrow, low = event.size.width < 100, event.size.height < 30
+    @on(Panes.Resized)
+    def _panes_resized(self, message: Panes.Resized) -> None:
+        narrow, low = message.width < 100, message.height < 30
         self.set_class(narrow, "-narrow")
         self.set_class(narrow or low, "-compact")
         self.query_one(AreaBar).compact = narrow
@@ -254,6 +253,7 @@ class DiffScreen(Screen[None]):
         files = self.query_one(FileDiffs)
         glyphs = self.app.glyphs
         files.message = (f"{glyphs.waste} {printable(message.reason)}", "r tries again")
+        files.failed = True
         files.rows_changed()
         self._state = "failed"
         self._show_subject()
@@ -308,6 +308,9 @@ class DiffScreen(Screen[None]):
     def action_retry(self) -> None:
         """Compare again."""
         self._state = "opening"
+        files = self.query_one(FileDiffs)
+        files.message, files.failed = ("Comparing", ""), False
+        files.refresh()
         self._show_subject()
         self.compare()
 

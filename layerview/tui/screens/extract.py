@@ -47,7 +47,7 @@ class ExtractDialog(ModalScreen[None]):
         super().__init__()
         self.opened = opened
         self.node = node
-        self.layer = layer
+        self.only = layer
         self._progress: Progress | None = None
 
     def compose(self) -> ComposeResult:
@@ -55,7 +55,7 @@ class ExtractDialog(ModalScreen[None]):
         node = self.node
         name = "/" + printable(node.path)
         what = "folder" if node.is_dir else format_size(node.size, binary=self.app.binary_sizes)
-        whence = "as the unified view shows it" if self.layer is None else f"of layer {self.layer}"
+        whence = "as the unified view shows it" if self.only is None else f"of layer {self.only}"
         with Vertical(classes="dialog"):
             yield Label(f"Extract {name}", classes="heading", markup=False)
             yield Label(
@@ -63,7 +63,7 @@ class ExtractDialog(ModalScreen[None]):
                 classes="words",
                 markup=False,
             )
-            yield Input(self._proposal(), suggester=PathSuggester())
+            yield Input(self._proposal(), suggester=PathSuggester(), select_on_focus=False)
             yield Label("", classes="failed", id="failed", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Extract", id="extract", compact=True)
@@ -114,7 +114,7 @@ class ExtractDialog(ModalScreen[None]):
                 self.opened.contents,
                 self.node.path,
                 target,
-                layer=self.layer,
+                layer=self.only,
                 progress=progress,
             )
         except Cancelled:

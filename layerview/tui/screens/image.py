@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import events, on, work
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Vertical
+from textual.containers import Vertical
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
@@ -27,6 +27,7 @@ from layerview.tui.widgets.chrome import (
     AreaBar,
     Insight,
     Pane,
+    Panes,
     PaneTitle,
     Piece,
     SubjectRow,
@@ -192,7 +193,7 @@ files, and the search column beside the layers shows which layer each one comes 
         glyphs = self.app.glyphs
         yield AreaBar(glyphs=glyphs, id="areas")
         yield SubjectRow(glyphs=glyphs, id="subject")
-        with Container(id="panes"):
+        with Panes(id="panes"):
             with Vertical(id="left"):
                 with Pane(id="stack-pane"):
                     yield PaneTitle("Layers", glyphs=glyphs, id="stack-title")
@@ -217,9 +218,9 @@ files, and the search column beside the layers shows which layer each one comes 
         self._reflow(self.app.size.width, self.app.size.height)
         self.open_image()
 
-    def on_resize(self, event: events.Resize) -> None:
-        """Reflow to the new size."""
-        self._reflow(event.size.width, event.size.height)
+    @on(Panes.Resized)
+    def _panes_resized(self, message: Panes.Resized) -> None:
+        self._reflow(message.width, message.height)
 
     def _reflow(self, width: int, height: int) -> None:
         """Put panes side by side or one above the other, with or without blank rows."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import events, on
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container
 from textual.screen import Screen
 
 from layerview.sizes import format_size
@@ -19,6 +18,7 @@ from layerview.tui.opened import OpenedImage
 from layerview.tui.widgets.chrome import (
     AreaBar,
     Pane,
+    Panes,
     PaneTitle,
     Piece,
     SubjectRow,
@@ -43,6 +43,10 @@ class WastedPaths(RowList):
 Each line is a path with versions that a layer above hides: how many bytes, the layers that wrote
 them, the layer that made them useless, and how. **Enter** shows the path in the tree.
 """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "choose", "show in tree", key_display="Enter", id="waste.show"),
+    ]
 
     def __init__(
         self,
@@ -84,8 +88,8 @@ them, the layer that made them useless, and how. **Enter** shows the path in the
         by = version.hidden_by
         line.add(fit(f" {by}", 3) if by < 100 else str(by), paint.chip(hues[by]))
         more = len(wasted.versions) - 1
-        line.add(fit(f" +{more}" if more else "", 5), quiet)
-        kind_width = 23 if width >= 76 else 0
+        line.add(fit(f" +{more}" if more else "", 4), quiet)
+        kind_width = 15 if width >= 56 else 0
         line.add(fit(KIND_WORDS.get(version.kind, version.kind), kind_width), quiet)
         room = width - line.width - 1
         line.add(fit_start(printable(wasted.path), room, glyphs.ellipsis), text)
@@ -100,6 +104,10 @@ class LayersWaste(RowList):
 The bytes that each layer carries and a layer above hides. **Enter** lists only that layer's paths.
 """
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "choose", "its paths", key_display="Enter", id="waste.layer"),
+    ]
+
     def __init__(
         self,
         opened: OpenedImage,
@@ -112,26 +120,26 @@ The bytes that each layer carries and a layer above hides. **Enter** lists only 
         self._opened = opened
         self._binary = binary
         waste = opened.waste
-        self.layers = sorted(
+        self.wasting = sorted(
             (layer for layer in (waste.by_layer if waste else ()) if layer.bytes),
             key=lambda layer: (-layer.bytes, layer.layer),
         )
 
     def row_count(self) -> int:
         """How many layers waste anything."""
-        return len(self.layers)
+        return len(self.wasting)
 
     def paint_row(self, line: Line, row: int, width: int, back: str, bold: bool) -> None:
         """Paint chip, bytes, bar and instruction."""
         paint, glyphs = self.paint, self.glyphs
-        layer = self.layers[row]
+        layer = self.wasting[row]
         number = layer.layer
         text = paint.style("foreground", back, bold)
         line.add(" ", text)
         line.add(fit(f" {number}", 4), paint.chip(self._opened.hues[number]))
         line.add(fit(format_size(layer.bytes, binary=self._binary), 11, right=True), text)
         line.add("  ", text)
-        share = share_of(layer.bytes, self.layers[0].bytes)
+        share = share_of(layer.bytes, self.wasting[0].bytes)
         for signs, owner in cut_bar(8, share, {number: layer.bytes}, glyphs):
             color = (
                 paint.color("track") if owner is None else paint.layer(self._opened.hues[number])
@@ -159,7 +167,7 @@ class WasteScreen(Screen[bytes | None]):
     def __init__(self, opened: OpenedImage) -> None:
         super().__init__()
         self.opened = opened
-        self.layer: int | None = None
+        self.only: int | None = None
 
     def compose(self) -> ComposeResult:
         """Lay out the panes."""
@@ -167,7 +175,7 @@ class WasteScreen(Screen[bytes | None]):
         binary = self.app.binary_sizes
         yield AreaBar(glyphs=glyphs, id="areas")
         yield SubjectRow(glyphs=glyphs, id="subject")
-        with Container(id="panes"):
+        with Panes(id="panes"):
             with Pane(id="layers-pane"):
                 yield PaneTitle("By layer", glyphs=glyphs, id="layers-title")
                 yield LayersWaste(self.opened, binary, glyphs=glyphs, id="layers")
@@ -183,9 +191,9 @@ class WasteScreen(Screen[bytes | None]):
         self.query_one(WastedPaths).focus()
         self._show_subject()
 
-    def on_resize(self, event: events.Resize) -> None:
-        """Reflow to the new size."""
-        narrow, low = event.size.width < 100, event.size.height < 30
+    @on(Panes.Resized)
+    def _panes_resized(self, message: Panes.Resized) -> None:
+        narrow, low = message.width < 100, message.height < 30
         self.set_class(narrow, "-narrow")
         self.set_class(narrow or low, "-compact")
         self.query_one(AreaBar).compact = narrow
@@ -220,16 +228,16 @@ class WasteScreen(Screen[bytes | None]):
         waste = self.opened.waste
         assert waste is not None
         paths = self.query_one(WastedPaths)
-        if self.layer is None:
+        if self.only is None:
             paths.paths = waste.paths
             words = "all layers"
         else:
             paths.paths = [
                 path
                 for path in waste.paths
-                if any(version.layer == self.layer for version in path.versions)
+                if any(version.layer == self.only for version in path.versions)
             ]
-            words = f"of layer {self.layer}"
+            words = f"of layer {self.only}"
         paths.cursor = 0
         paths.rows_changed()
         count = f"{len(paths.paths):,}"
@@ -245,13 +253,13 @@ class WasteScreen(Screen[bytes | None]):
 
     @on(RowList.Chosen, "#layers")
     def _layer_chosen(self, event: RowList.Chosen) -> None:
-        self.layer = self.query_one(LayersWaste).layers[event.row].layer
+        self.only = self.query_one(LayersWaste).wasting[event.row].layer
         self._show_paths()
         self.query_one(WastedPaths).focus()
 
     def action_all_layers(self) -> None:
         """List the paths of all layers again."""
-        self.layer = None
+        self.only = None
         self._show_paths()
 
     def action_back(self) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import events
-from textual.containers import Vertical
+from textual.containers import Container, Vertical
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from layerview.tui.cells import Line, fit, width_of
+from layerview.tui.cells import Line, fit, width_of, wrap
 from layerview.tui.glyphs import UNICODE, Glyphs
 from layerview.tui.themes import Paint
 
@@ -57,6 +58,18 @@ class Painted(Widget):
         """Forget the colours of the theme before."""
         super().notify_style_update()
         self._paint = None
+
+    def paint_message(self, y: int, message: tuple[str, str], failed: bool) -> Line:
+        """Paint a line of what stands where there are no rows: a sentence, and a hint below."""
+        paint, width = self.paint, self.scrollable_content_region.width
+        sentence, hint = message
+        lines = wrap(sentence, max(8, width - 2))
+        line = Line().add(" ", paint.style())
+        if y < len(lines):
+            line.add(lines[y], paint.style("error" if failed else "foreground", bold=True))
+        elif y == len(lines):
+            line.add(hint, paint.style("muted"))
+        return line
 
 
 class AreaBar(Painted):
@@ -266,6 +279,23 @@ class Pane(Vertical):
         title = self._title()
         if title is not None:
             title.set_active(False)
+
+
+class Panes(Container):
+    """Holds a screen's panes and tells the screen when the room for them changes."""
+
+    class Resized(Message):
+        """There is another width or height for the panes."""
+
+        def __init__(self, width: int, height: int) -> None:
+            self.width = width
+            self.height = height
+            super().__init__()
+
+    def on_resize(self) -> None:
+        """Tell the screen: the help panel takes room from the panes, not from the window."""
+        outer = self.outer_size
+        self.post_message(self.Resized(outer.width, self.screen.size.height))
 
 
 class Insight(Painted):

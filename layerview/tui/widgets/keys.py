@@ -52,7 +52,7 @@ class Keys(Footer):
                 seen.add(binding.action)
                 bindings.append((binding, enabled, tooltip))
         bindings.sort(key=lambda item: (item[0].id or "").startswith("app."))
-        room = self.app.size.width - 2
+        room = self.size.width or self.app.size.width - 2
         texts = [self._texts(item[0], False) for item in bindings]
         if _width(texts) > room:
             texts = [self._texts(item[0], True) for item in bindings]

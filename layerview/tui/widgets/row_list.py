@@ -12,7 +12,7 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from layerview.tui.cells import Line, fit
+from layerview.tui.cells import Line
 from layerview.tui.glyphs import UNICODE, Glyphs
 from layerview.tui.widgets.chrome import Painted
 
@@ -27,7 +27,6 @@ class RowList(Painted, ScrollView, can_focus=True):
         Binding("pagedown,ctrl+f,space", "page(1)", "page down", show=False, id="list.page_down"),
         Binding("home,g", "first", "first row", show=False, id="list.first"),
         Binding("end,G", "last", "last row", show=False, id="list.last"),
-        Binding("enter", "choose", "show in tree", key_display="Enter", id="list.choose"),
     ]
 
     DEFAULT_CSS = """
@@ -63,6 +62,9 @@ class RowList(Painted, ScrollView, can_focus=True):
         super().__init__(id=id)
         self.glyphs = glyphs
         self.message: tuple[str, str] = ("", "")
+        """Shown when there are no rows: a sentence, and the key that helps."""
+        self.failed = False
+        """Whether the sentence tells of an error."""
 
     def row_count(self) -> int:
         """How many rows there are."""
@@ -120,11 +122,7 @@ class RowList(Painted, ScrollView, can_focus=True):
         width, paint = self.scrollable_content_region.width, self.paint
         count = self.row_count()
         if not count:
-            line = Line()
-            if y < 2 and self.message[y]:
-                style = paint.style(bold=True) if y == 0 else paint.style("muted")
-                line.add(" " + fit(self.message[y], width - 2, self.glyphs.ellipsis), style)
-            return line.strip(width, paint.style())
+            return self.paint_message(y, self.message, self.failed).strip(width, paint.style())
         row = y + round(self.scroll_y)
         if row >= count:
             return Strip.blank(width, paint.style())

@@ -233,12 +233,7 @@ folder above, cut into the colours of the layers that hold the bytes; the number
         width = self.scrollable_content_region.width
         paint = self.paint
         if self.rows is None:
-            if y < 2 and self.message[y]:
-                color = "error" if self.failed else "foreground"
-                style = paint.style(color, bold=True) if y == 0 else paint.style("muted")
-                text = fit(self.message[y], width - 3, self.glyphs.ellipsis)
-                return Line().add(" " + text, style).strip(width, paint.style())
-            return Strip.blank(width, paint.style())
+            return self.paint_message(y, self.message, self.failed).strip(width, paint.style())
         row = round(self.scroll_y) + y
         if row >= len(self.rows):
             return Strip.blank(width, paint.style())
