@@ -36,5 +36,5 @@ class LimitError(LayerviewError):
     """An input is larger than layerview is willing to hold."""
 
 
-class Cancelled(LayerviewError):  # noqa: N818 - a request, not a failure
+class Cancelled(LayerviewError):
     """The person asked for the work to stop."""

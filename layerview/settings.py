@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-_PACKAGE = Path(__file__).resolve().parent
+if TYPE_CHECKING:
+    # pathlib costs a tenth of a small command's whole time: only who wants a Path pays.
+    from pathlib import Path
 
 
 def _base(variable: str, fallback: str) -> Path:
+    from pathlib import Path
+
     value = os.environ.get(variable, "")
     # The XDG specification: a relative path is invalid and must be ignored.
     return Path(value) if os.path.isabs(value) else Path(os.path.expanduser("~")) / fallback
@@ -35,8 +39,11 @@ def asset(name: str) -> Path:
     Raises:
         FileNotFoundError: when there is no such asset.
     """
-    for folder in (_PACKAGE / "assets", _PACKAGE.parent / "assets"):
+    from pathlib import Path
+
+    package = Path(__file__).resolve().parent
+    for folder in (package / "assets", package.parent / "assets"):
         path = folder / name
         if path.exists():
             return path
-    raise FileNotFoundError(f"asset {name} is neither in {_PACKAGE}/assets nor beside it")
+    raise FileNotFoundError(f"asset {name} is neither in {package}/assets nor beside it")

@@ -14,9 +14,7 @@ from layerview.cli.output import NodeWriter, node_fields
 from layerview.errors import NotFoundError, UsageError
 from layerview.sizes import format_size
 from layerview.text import printable
-from layerview.view.changes import CHANGES, measure_changes, walk_layer
 from layerview.view.nodes import ChangedNode, Node
-from layerview.view.resolve import resolve
 
 _FLUSH = 1 << 16
 _GLYPHS = {"added": "+", "modified": "~", "metadata": "~", "deleted": "-", "identical": "="}
@@ -74,6 +72,8 @@ def _kinds(arguments: argparse.Namespace) -> set[str] | None:
         return None
     if arguments.layer is None:
         raise UsageError("--changes goes with --layer N")
+    from layerview.view.changes import CHANGES
+
     kinds = set(arguments.changes.split(","))
     unknown = kinds.difference(CHANGES[1:])
     if unknown:
@@ -85,6 +85,8 @@ def _showing(found: Opened, path: bytes, typed: str) -> bytes:
     """Return where a typed path leads, its folders' symbolic links followed."""
     if not path:
         return b""
+    from layerview.view.resolve import resolve
+
     resolution = resolve(found.view, path, follow=False)
     if not resolution.exists:
         report([found])
@@ -113,6 +115,8 @@ def _json_lines(found: Opened, path: bytes, depth: int | None) -> Iterator[str]:
 def _layer_nodes(
     found: Opened, number: int, path: bytes, kinds: set[str] | None
 ) -> Iterator[ChangedNode]:
+    from layerview.view.changes import measure_changes, walk_layer
+
     loaded = found.layer(number)
     if loaded.index is None:
         raise NotFoundError(

@@ -98,55 +98,43 @@ class NodeWriter:
 
     def __init__(self, view: UnionView) -> None:
         self._view = view
-        self._modes: dict[int, str] = {}
         missing = [number for number, index in enumerate(view.layers) if index is None]
         self._top_missing = max(missing, default=-1)
+        self._special: list[set[int]] = []
+        """By layer, the rows whose line has more than the usual fields."""
+        for layer, index in enumerate(view.layers):
+            rows: set[int] = set()
+            if index is not None:
+                rows.update(view.linked_rows(layer), index.targets, index.xattrs)
+            self._special.append(rows)
 
     def lines(self, path: bytes, depth: int | None) -> Iterable[str]:
         """Yield the lines of everything below a folder, in path order."""
-        view, modes = self._view, self._modes
-        layers, top_missing = view.layers, self._top_missing
-        has_links = any(index.links or index.link_groups for index in layers if index is not None)
+        view, special, top_missing = self._view, self._special, self._top_missing
+        layers = view.layers
+        modes = [f"{mode:04o}" for mode in range(0o10000)]
         for at, layer, row, stack in view.walk_rows(path, depth):
             if stack is not None:
                 node = view.folder_node(at, stack)
-                if node.index is None:
+                if node.layer is None:
                     yield dumps(node_fields(node)) + "\n"
                     continue
-                layer, row = node.layer or 0, node.row
+                layer, row = node.layer, node.row
+            if row in special[layer] or not at.isascii():
+                node = node if stack is not None else view.entry_node(at, layer, row)
+                yield dumps(node_fields(node, view)) + "\n"
+                continue
             index = layers[layer]
             assert index is not None
-            kind = index.kinds[row]
-            if (
-                kind == Kind.SYMLINK
-                or row in index.xattrs
-                or (has_links and stack is None)
-                or not (text := at.decode("utf-8", "surrogateescape")).isascii()
-            ):
-                yield self._slow(at, layer, row, stack is not None)
-                continue
-            mode = index.modes[row]
-            shown = modes.get(mode)
-            if shown is None:
-                shown = modes[mode] = f"{mode:04o}"
-            mtime = rfc3339(index.mtimes[row], index.fraction(row))
+            fractions = index.columns.fractions
+            mtime = rfc3339(index.mtimes[row], fractions[row] if fractions is not None else 0)
             yield (
-                f'{{"path": {quote("/" + text)}, "type": "{KIND_LABELS[kind]}",'
-                f' "size": {index.sizes[row]}, "mode": "{shown}", "uid": {index.uids[row]},'
+                f'{{"path": {quote("/" + at.decode("ascii"))},'
+                f' "type": "{KIND_LABELS[index.kinds[row]]}", "size": {index.sizes[row]},'
+                f' "mode": "{modes[index.modes[row]]}", "uid": {index.uids[row]},'
                 f' "gid": {index.gids[row]}, "mtime": {_quoted(mtime)}, "layer": {layer},'
                 f' "certain": {"true" if layer > top_missing else "false"}}}\n'
             )
-
-    def _slow(self, path: bytes, layer: int, row: int, folder: bool) -> str:
-        view = self._view
-        index = view.layers[layer]
-        assert index is not None
-        if folder:
-            node = Node(path, index.kinds[row], layer, row, index, row)
-            node.certain = layer > self._top_missing
-        else:
-            node = view.entry_node(path, layer, row)
-        return dumps(node_fields(node, view if index.links else None)) + "\n"
 
 
 def _quoted(text: str | None) -> str:

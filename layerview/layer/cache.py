@@ -10,15 +10,17 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import tempfile
 from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from layerview.errors import LayerviewError
 from layerview.layer.blob import Blob
 from layerview.layer.index import LayerIndex
 from layerview.layer.packing import VERSION, pack, unpack
 from layerview.layer.reading import ReadLayer
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MAX_BYTES = 512 << 20
 """Bytes that all cached indexes may take on disk; the longest unused go first."""
@@ -117,6 +119,8 @@ class IndexCache:
 
     def _write(self, name: str, data: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        import tempfile
+
         fd, temporary = tempfile.mkstemp(dir=self._folder, prefix="writing-")
         try:
             with os.fdopen(fd, "wb") as file:

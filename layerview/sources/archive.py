@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import tempfile
 from typing import IO
 
 from layerview.errors import DamageError, FormatError, LimitError
@@ -140,6 +138,9 @@ def read_document(blob: Blob, what: str) -> bytes:
 
 def _spool(stream: object, name: str, progress: Progress, damage: list[str] | None = None) -> int:
     """Copy a stream into an unnamed temporary file; return its descriptor."""
+    import shutil
+    import tempfile
+
     read: IO[bytes] = stream  # type: ignore[assignment]
     with tempfile.TemporaryFile(prefix="layerview-") as spool:
         done = unchecked = 0

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from layerview.errors import FormatError, NotFoundError, UsageError
 from layerview.oci import Platform
 from layerview.progress import QUIET, Progress
-from layerview.sources import docker_archive, oci_layout
 from layerview.sources.archive import Archive
 from layerview.sources.image import Image, ImageChoice
-from layerview.sources.rootfs import open_rootfs_folder, open_rootfs_tar
 from layerview.text import printable
+
+if TYPE_CHECKING:
+    from layerview.sources.docker_archive import SavedImage
+    from layerview.sources.oci_layout import Layout
 
 FILE_TRANSPORTS = ("docker-archive", "oci", "oci-archive")
 OTHER_TRANSPORTS = ("docker://", "docker-daemon:", "containers-storage:", "data-root:", "local:")
@@ -126,17 +129,23 @@ def _open_folder(
         and os.path.isfile(index)
         and (os.path.isfile(layout) or os.path.isdir(os.path.join(location, "blobs")))
     ):
-        return _open_layout(oci_layout.FolderLayout(location), "oci", selector, wanted)
+        from layerview.sources.oci_layout import FolderLayout
+
+        return _open_layout(FolderLayout(location), "oci", selector, wanted)
     if transport is not None:
         raise FormatError(f"{printable(location)} is a folder, not an archive")
     if selector is not None:
         raise NotFoundError(f"{printable(location)} is a plain folder: it has no images by name")
+    from layerview.sources.rootfs import open_rootfs_folder
+
     return open_rootfs_folder(location)
 
 
 def _open_archive(
     transport: str | None, archive: Archive, selector: str | None, wanted: Platform | None
 ) -> Image:
+    from layerview.sources import docker_archive
+
     if transport != "oci-archive":
         saved = docker_archive.saved_images(archive) if _is_saved(archive, transport) else []
         if saved:
@@ -148,8 +157,9 @@ def _open_archive(
     if b"index.json" in archive.members and (
         transport is not None or b"oci-layout" in archive.members or _has_blobs(archive)
     ):
-        layout = oci_layout.ArchiveLayout(archive)
-        return _open_layout(layout, "oci-archive", selector, wanted)
+        from layerview.sources.oci_layout import ArchiveLayout
+
+        return _open_layout(ArchiveLayout(archive), "oci-archive", selector, wanted)
     if transport is not None:
         raise FormatError(f"{printable(archive.name)} has no index.json: it is no OCI archive")
     remains = docker_archive.open_remains(archive)
@@ -162,16 +172,19 @@ def _open_archive(
         )
     if selector is not None:
         raise NotFoundError(f"{printable(archive.name)} is a plain tar: it has no images by name")
+    from layerview.sources.rootfs import open_rootfs_tar
+
     return open_rootfs_tar(archive)
 
 
 def _is_saved(archive: Archive, transport: str | None) -> bool:
     """Whether manifest.json is docker save's, not some file of a root file system."""
-    if docker_archive.MANIFEST not in archive.members:
+    manifest = b"manifest.json"
+    if manifest not in archive.members:
         return False
     if transport is not None:
         return True
-    start = archive.find(docker_archive.MANIFEST)
+    start = archive.find(manifest)
     if start is None:
         return False
     with start.opened() as fd:
@@ -184,10 +197,12 @@ def _has_blobs(archive: Archive) -> bool:
 
 def _open_saved(
     archive: Archive,
-    saved: list[docker_archive.SavedImage],
+    saved: list[SavedImage],
     selector: str | None,
     wanted: Platform | None,
 ) -> Image:
+    from layerview.sources import docker_archive
+
     if selector is not None:
         return docker_archive.open_saved(
             archive, docker_archive.select(saved, selector, archive.name)
@@ -205,8 +220,10 @@ def _open_saved(
 
 
 def _open_layout(
-    layout: oci_layout.Layout, place: str, selector: str | None, wanted: Platform | None
+    layout: Layout, place: str, selector: str | None, wanted: Platform | None
 ) -> Image:
+    from layerview.sources import oci_layout
+
     found = oci_layout.candidates(layout)
     if not found:
         raise FormatError(f"{printable(layout.name)} lists no image")

@@ -249,6 +249,15 @@ class UnionView:
         assert index is not None
         return index.links.get(row) == UNRESOLVED and (layer, row) not in self._links.source
 
+    def linked_rows(self, layer: int) -> set[int]:
+        """Return the rows of a layer whose inode has, or could have, other names."""
+        index = self.layers[layer]
+        assert index is not None
+        rows = {*index.links, *index.link_groups}
+        if self._has_cross_links:
+            rows.update(row for number, row in self._links.first_path if number == layer)
+        return rows
+
     def is_kept(self, layer: int, row: int) -> bool:
         """Whether some visible name keeps the inode in a row, be it of another layer."""
         return (layer, row) in self._links.kept
