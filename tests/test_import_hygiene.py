@@ -15,12 +15,8 @@ SLOW = ["aiofiles", "asyncio", "click", "numpy", "pydantic", "rich", "textual", 
 RUN = """
 import sys
 from layerview.cli.main import main
-sys.argv = ["layerview", *sys.argv[1:]]
-try:
-    status = main()
-except SystemExit as stop:
-    status = stop.code
-print(status or 0, *sorted(set(sys.modules) & set({slow!r})), file=sys.stderr)
+status = main(sys.argv[1:])
+print(status, *sorted(set(sys.modules) & set({slow!r})), file=sys.stderr)
 """
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +50,11 @@ def place(name: str, form: str = "docker") -> str:
 class Command:
     """layerview's command line, run in this process."""
 
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[bytes]
-    ) -> None:
-        self.monkeypatch, self.capture = monkeypatch, capture
+    def __init__(self, capture: pytest.CaptureFixture[bytes]) -> None:
+        self.capture = capture
 
     def __call__(self, *words: str) -> bytes:
-        self.monkeypatch.setattr(sys, "argv", ["layerview", *words])
-        try:
-            status = main()
-        except SystemExit as stop:
-            status = stop.code or 0  # type: ignore[assignment]
-        sys.stdout.flush()
+        status = main(words)
         out, errors = self.capture.readouterr()
         assert (status, errors) == (0, b""), words
         return out
@@ -76,7 +68,7 @@ def run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> Command:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return Command(monkeypatch, capfdbinary)
+    return Command(capfdbinary)
 
 
 @pytest.mark.parametrize("name", NAMES)
