@@ -52,6 +52,11 @@ class Blob:
             os.close(fd)
 
     @property
+    def descriptor(self) -> int | None:
+        """The open descriptor that the blob is read from, where it has one."""
+        return self._fd
+
+    @property
     def compression(self) -> str:
         """The compression, judged from the first bytes."""
         if self._compression is None:

@@ -45,7 +45,9 @@ class IndexCache:
         head, _, rest = record.partition(b"\n")
         _, _, diff_id, digest = _read_head(head)
         index = self._load(self._diff_id_name(diff_id)) if diff_id else self._unpacked(rest)
-        return ReadLayer(index, diff_id=diff_id, digest=digest) if index is not None else None
+        if index is None:
+            return None
+        return ReadLayer(index, diff_id=diff_id, digest=digest, from_cache=True)
 
     def sizes(self, blob: Blob) -> tuple[int, int] | None:
         """Find size (bytes) and number of entries of a blob's layer, without its index."""

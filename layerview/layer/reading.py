@@ -27,6 +27,8 @@ class ReadLayer:
     """sha256 of the plain bytes ("sha256:…"), where all of them were hashed."""
     digest: str | None = None
     """sha256 of the blob's bytes, where all of them were hashed."""
+    from_cache: bool = False
+    """Whether the hashes are those of an earlier reading."""
     damage: str | None = None
     """What was wrong with the bytes; the index has what could be read."""
 
@@ -81,8 +83,8 @@ def _indexed(raw: RawEntries, damage: str | None) -> ReadLayer:
         )
 
 
-def hash_plain(blob: Blob, *, progress: Progress = QUIET, what: str = "") -> str:
-    """Hash a plain blob: its digest and its DiffID at once ("sha256:…")."""
+def hash_blob(blob: Blob, *, progress: Progress = QUIET, what: str = "") -> str:
+    """Hash a blob as it is stored ("sha256:…"): its digest; of a plain one its DiffID too."""
     digest = hashlib.sha256()
     buffer = bytearray(_HASH_PIECE)
     view = memoryview(buffer)

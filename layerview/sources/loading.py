@@ -66,7 +66,7 @@ def load_layer(
 def _load_blob(
     source: LayerSource, verify: bool, cache: bool, progress: Progress, what: str
 ) -> LoadedLayer:
-    from layerview.layer.reading import hash_plain, read_layer
+    from layerview.layer.reading import hash_blob, read_layer
 
     blob = source.blob
     assert blob is not None
@@ -81,7 +81,7 @@ def _load_blob(
                 return LoadedLayer(source, known.index)
     read = read_layer(blob, progress=progress, what=what)
     if verify and blob.compression == "none":
-        read.digest = read.diff_id = hash_plain(blob, progress=progress, what=f"verifying {what}")
+        read.digest = read.diff_id = hash_blob(blob, progress=progress, what=f"verifying {what}")
     if store is not None:
         store.keep(blob, read)
     loaded = LoadedLayer(source, read.index)
