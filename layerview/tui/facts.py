@@ -2,15 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from layerview.sizes import format_size
 from layerview.text import printable
 from layerview.tui.glyphs import Glyphs
 from layerview.tui.opened import LayerState, OpenedImage, Status
+from layerview.tui.widgets.chrome import Piece, muted, plain, strong
 from layerview.tui.widgets.details import BLANK, Fact
 from layerview.tui.widgets.stack import Mark
-from layerview.tui.words import no_layer_words, time_words, why_wasted
-from layerview.view.nodes import Node
+from layerview.tui.words import count_of, no_layer_words, time_words, why_wasted
+from layerview.view.nodes import ChangedNode, Node
 from layerview.view.resolve import Resolution
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What the screen is about: the pieces of its subject row."""
+
+    groups: list[list[Piece]]
+    right: list[Piece]
+    short: list[Piece]
+    """For the area bar of a small window."""
+
+
+def describe(opened: OpenedImage, binary: bool, glyphs: Glyphs) -> Subject:
+    """Say what an image is, and how far it has been read."""
+
+    def words(size: int | None) -> str:
+        return glyphs.ellipsis if size is None else format_size(size, binary=binary)
+
+    image, total = opened.image, opened.total_size
+    name = strong(printable(opened.name))
+    groups: list[list[Piece]] = [[name]]
+    short: list[Piece] = [name, plain("   " + words(total))]
+    if image.image_id is not None:
+        groups.append([muted(image.image_id.short)])
+    groups.append([strong(words(total)), muted(f" in {count_of(len(opened.layers), 'layer')}")])
+    if opened.is_reading:
+        reading = opened.reading()
+        groups.append([muted(reading + ", "), strong("Esc"), muted(" stops")])
+        short = [name, muted(f"  {reading}, Esc stops")]
+    else:
+        whole = opened.view.summary(b"")
+        groups.append([strong(words(whole.bytes)), muted(" unified")])
+        if opened.stopped:
+            groups.append([strong("stopped", "warning"), muted(", r reads on")])
+            short.append(("  stopped, r reads on", "warning", True))
+        elif opened.waste is not None and opened.waste.wasted_bytes:
+            wasted = words(opened.waste.wasted_bytes)
+            groups.append([strong(wasted, "warning"), (" wasted", "warning", False)])
+            short.append((f"  {wasted} wasted", "warning", True))
+        groups.append([strong(f"{whole.files:,}"), muted(" files")])
+    right = [muted(image.platform)]
+    if image.config.created:
+        right.append(muted("   " + time_words(image.config.created)[:10]))
+    return Subject(groups, right, short)
+
+
+def about(
+    node: Node, weight: tuple[int, Mapping[int, int]] | None, opened: OpenedImage, binary: bool
+) -> list[tuple[str, str]]:
+    """Say something about what has no content, in lines with the variables of their colours."""
+    if node.type == "whiteout":
+        hides = format_size(node.hides if isinstance(node, ChangedNode) else 0, binary=binary)
+        return [(f"layer {node.layer} deletes this path; {hides} below are hidden", "muted")]
+    if weight is None:
+        return [(f"a {node.type}; it has no content", "muted")]
+    size, by_layer = weight
+    lines = [(f"{format_size(size, binary=binary)} in this folder and below", "foreground")]
+    for layer, held in sorted(by_layer.items(), key=lambda item: -item[1])[:12]:
+        held_words = format_size(held, binary=binary)
+        lines.append((f"layer {layer:<3} {held_words:>10}   {opened.instruction(layer)}", "muted"))
+    return lines
 
 
 def search_marks(resolution: Resolution, binary: bool) -> dict[int, Mark]:
@@ -93,7 +158,7 @@ def layer_facts(opened: OpenedImage, number: int, binary: bool, glyphs: Glyphs) 
     if counts:
         facts.append(Fact("changes", counts))
     cause = opened.causes.get(number)
-    if cause is not None and cause.bytes:
+    if cause is not None and cause.total:
         for place, sentence in enumerate(
             why_wasted(cause, opened.mode_change(number), glyphs.arrow)
         ):

@@ -11,7 +11,7 @@ from layerview.errors import LayerviewError
 from layerview.sizes import format_size
 from layerview.text import printable
 from layerview.tui.palette import HueBook
-from layerview.tui.words import LayerWaste, count_of, instruction, waste_by_cause
+from layerview.tui.words import CausedWaste, count_of, instruction, waste_by_cause
 from layerview.view.union import UnionView
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class OpenedImage:
         self.finished = False
         self.stopped = False
         self.waste: Waste | None = None
-        self.causes: dict[int, LayerWaste] = {}
+        self.causes: dict[int, CausedWaste] = {}
         self.changes: dict[int, LayerChanges] = {}
         self._names: tuple[dict[int, str], dict[int, str]] | None = None
 
@@ -137,9 +137,14 @@ class OpenedImage:
         self.causes = waste_by_cause(waste)
 
     @property
+    def all_in(self) -> bool:
+        """Whether no layer is still to be read."""
+        return all(x.status not in (Status.WAITING, Status.READING) for x in self.layers)
+
+    @property
     def total_size(self) -> int | None:
         """The bytes of all layers; None while a layer that can be read is unread."""
-        if any(layer.status in (Status.WAITING, Status.READING) for layer in self.layers):
+        if not self.all_in:
             return None
         return sum(layer.size or 0 for layer in self.layers)
 
@@ -147,11 +152,16 @@ class OpenedImage:
         """The bytes of the layers known so far."""
         return sum(layer.size or 0 for layer in self.layers)
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether layers are still to come."""
+        return not self.finished and not self.stopped
+
     def reading(self) -> str:
         """Say which layer is being read; empty when none is."""
         current = next((x for x in self.layers if x.status is Status.READING), None)
         if current is None:
-            return ""
+            return "reading the layers"
         done = sum(self._part_done(layer) for layer in self.layers)
         weights = sum(self._weight(layer) for layer in self.layers)
         number = current.source.number

@@ -133,7 +133,8 @@ class LayerFolder:
         return len(self._folder)
 
     def __getitem__(self, position: int) -> Node:
-        return self._folder[position]
+        node: Node = self._folder[position]
+        return node
 
     def find(self, name: bytes) -> int | None:
         """Find the position of a child."""
@@ -319,7 +320,8 @@ class PrunedTree:
                 if not parent:
                     break
                 parent, _, name = parent.rpartition(b"/")
-        opened, rows = [], 0
+        opened: list[bytes] = []
+        rows = 0
         for path in sorted(kept, key=lambda path: (path.count(b"/") if path else -1, path)):
             rows += len(kept[path])
             if rows > OPENED_AT_ONCE and opened:

@@ -70,10 +70,11 @@ def numbers(values: Iterable[int]) -> str:
 
 
 @dataclass(slots=True)
-class LayerWaste:
+class CausedWaste:
     """What one layer's coming wasted, in the layers below it."""
 
-    bytes: int = 0
+    total: int = 0
+    """Bytes."""
     files: Counter[str] = field(default_factory=Counter)
     """For each kind of waste, how many versions below became useless."""
     sizes: Counter[str] = field(default_factory=Counter)
@@ -82,13 +83,13 @@ class LayerWaste:
     """The largest such versions: bytes and path."""
 
 
-def waste_by_cause(waste: Waste) -> dict[int, LayerWaste]:
+def waste_by_cause(waste: Waste) -> dict[int, CausedWaste]:
     """Group wasted versions by the layer that made them useless."""
-    causes: dict[int, LayerWaste] = defaultdict(LayerWaste)
+    causes: dict[int, CausedWaste] = defaultdict(CausedWaste)
     for path in waste.paths:
         for version in path.versions:
             cause = causes[version.hidden_by]
-            cause.bytes += version.bytes
+            cause.total += version.bytes
             cause.files[version.kind] += 1
             cause.sizes[version.kind] += version.bytes
             cause.sources[version.kind].add(version.layer)
@@ -108,7 +109,7 @@ KIND_WORDS: Mapping[str, str] = {
 
 
 def why_wasted(
-    cause: LayerWaste, modes: tuple[int, int] | None = None, arrow: str = "→"
+    cause: CausedWaste, modes: tuple[int, int] | None = None, arrow: str = "→"
 ) -> list[str]:
     """Say in sentences why bytes below a layer are wasted, the largest reason first.
 

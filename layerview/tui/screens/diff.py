@@ -27,7 +27,7 @@ from layerview.tui.words import count_of, numbers
 
 if TYPE_CHECKING:
     from layerview.tui.app import LayerviewApp
-    from layerview.view.diff import FileDiff
+    from layerview.view.diff import FileDiff, Side
 
 
 class ReadingProgress(Progress):
@@ -187,7 +187,7 @@ class DiffScreen(Screen[None]):
         """Open and read the other image, then compare all files."""
         from layerview.sources.loading import load_layer
         from layerview.sources.resolve import open_image
-        from layerview.view.diff import Side, compare
+        from layerview.view.diff import compare
 
         worker = get_current_worker()
         progress = self._progress = ReadingProgress(self)
@@ -199,7 +199,7 @@ class DiffScreen(Screen[None]):
                 other.take_layer(load_layer(source, cache=self.app.cache, progress=progress))
             other.view = other.make_view()
             self.post_message(self.Opened(other))
-            files = compare(_side(self.opened, Side), _side(other, Side), progress)
+            files = compare(_side(self.opened), _side(other), progress)
         except Cancelled:
             if image is not None:
                 image.close()
@@ -327,6 +327,8 @@ class DiffScreen(Screen[None]):
             self.other.image.close()
 
 
-def _side(opened: OpenedImage, make: type) -> object:
+def _side(opened: OpenedImage) -> Side:
+    from layerview.view.diff import Side
+
     keys = [layer_key(opened.image, number) for number in range(len(opened.layers))]
-    return make(opened.view, opened.contents, keys)
+    return Side(opened.view, opened.contents, keys)

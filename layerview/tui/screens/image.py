@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.message import Message
-from textual.screen import Screen
-from textual.timer import Timer
-from textual.worker import get_current_worker
 
-from layerview.errors import Cancelled, LayerviewError
-from layerview.progress import Progress
 from layerview.sizes import format_size
 from layerview.text import printable
-from layerview.tui.facts import insight, layer_facts, search_marks
-from layerview.tui.opened import OpenedImage, Status
-from layerview.tui.tree_rows import SortKey, TreeRows
-from layerview.tui.tree_sources import LayerTree, PrunedTree, TreeSource, UnifiedTree
+from layerview.tui.cells import fit_start
+from layerview.tui.facts import about, describe, insight, layer_facts, search_marks
+from layerview.tui.opened import Status
+from layerview.tui.screens.image_work import ImageWork
+from layerview.tui.tree_rows import TreeRows
 from layerview.tui.widgets.chrome import (
     AreaBar,
     Insight,
@@ -32,26 +26,18 @@ from layerview.tui.widgets.chrome import (
     Piece,
     SubjectRow,
     muted,
-    plain,
     strong,
 )
-from layerview.tui.widgets.content import ContentView, looks_binary, split_lines
+from layerview.tui.widgets.content import ContentView, looks_binary
 from layerview.tui.widgets.details import LayerDetails
 from layerview.tui.widgets.filter import FilterInput
 from layerview.tui.widgets.keys import Keys
 from layerview.tui.widgets.stack import LayerStack, Slab
 from layerview.tui.widgets.tree import FileTree
-from layerview.tui.words import count_of, time_words
-from layerview.view.changes import ChangedNode
 from layerview.view.resolve import Resolution, resolve
 
 if TYPE_CHECKING:
-    from layerview.sources.image import Image
-    from layerview.tui.app import LayerviewApp
     from layerview.view.nodes import Node
-
-CONTENT_LIMIT = 1 << 20
-"""Bytes of a file that are read to be looked at."""
 
 REST = 0.06
 """Seconds the cursor must rest before a file's content is read."""
@@ -60,7 +46,7 @@ REBUILD = 0.25
 """Seconds between two looks of the view while layers come in."""
 
 
-class ImageScreen(Screen[None]):
+class ImageScreen(ImageWork):
     """One image."""
 
     HELP = """
@@ -85,106 +71,6 @@ files, and the search column beside the layers shows which layer each one comes 
         Binding("r", "retry", "try again", show=False, id="image.retry"),
         Binding("escape", "back", "back, stop reading", show=False, id="image.back"),
     ]
-
-    app: LayerviewApp
-
-    # Messages from the workers ----------------------------------------------------------------
-
-    class Opened(Message):
-        """The image is open; its layers are known, none is read yet."""
-
-        def __init__(self, opened: OpenedImage) -> None:
-            self.opened = opened
-            super().__init__()
-
-    class Ambiguous(Message):
-        """The name stands for several images: what opens each, and what to show for it."""
-
-        def __init__(self, choices: list[tuple[str, str]]) -> None:
-            self.choices = choices
-            super().__init__()
-
-    class OpenFailed(Message):
-        """The image could not be opened."""
-
-        def __init__(self, reason: str) -> None:
-            self.reason = reason
-            super().__init__()
-
-    class Event(Message):
-        """The loader says something."""
-
-        def __init__(self, event: object) -> None:
-            self.event = event
-            super().__init__()
-
-    class ReadingOn(Event):
-        """A layer is read; only the newest such message counts."""
-
-        def can_replace(self, message: Message) -> bool:
-            """Progress replaces older progress."""
-            return isinstance(message, ImageScreen.ReadingOn)
-
-    class RowsReady(Message):
-        """The tree's rows are laid out."""
-
-        def __init__(
-            self, rows: TreeRows, source: TreeSource, at: bytes | None, found: str
-        ) -> None:
-            self.rows = rows
-            self.source = source
-            self.at = at
-            self.found = found
-            super().__init__()
-
-    class WorkFailed(Message):
-        """Work for one pane failed."""
-
-        def __init__(self, pane: str, reason: str) -> None:
-            self.pane = pane
-            self.reason = reason
-            super().__init__()
-
-    class ContentRead(Message):
-        """A file's content, or a part of it, was read."""
-
-        def __init__(self, node: Node, data: bytes, lines: list[bytes], owner: str) -> None:
-            self.node = node
-            self.data = data
-            self.lines = lines
-            self.owner = owner
-            super().__init__()
-
-    class ChangesMeasured(Message):
-        """What one layer changed is known."""
-
-        def __init__(self, number: int) -> None:
-            self.number = number
-            super().__init__()
-
-    class WasteMeasured(Message):
-        """The waste of the image is known."""
-
-    def __init__(self, name: str, *, image: Image | None = None) -> None:
-        """Show an image by the name that opens it, or one that is open already."""
-        super().__init__()
-        self.image_name = name
-        self._given = image
-        self.opened: OpenedImage | None = None
-        self.sort_key: SortKey = "name"
-        self.layer_only: int | None = None
-        self.hide_unchanged = False
-        self.needle = ""
-        self.resolution: Resolution | None = None
-        self._content_node: Node | None = None
-        self._want_hex: bool | None = None
-        self._timers_by_name: dict[str, Timer] = {}
-        self._found = ""
-        self._content_name = ""
-        self._rebuilt = 0.0
-        self._progress: dict[str, Progress] = {}
-        self._loader: object | None = None
-        self._source: TreeSource | None = None
 
     # Layout ----------------------------------------------------------------------------------
 
@@ -258,52 +144,10 @@ files, and the search column beside the layers shows which layer each one comes 
     def _showing(self) -> str | None:
         return next((x for x in ("content", "details") if self.has_class(f"-show-{x}")), None)
 
-    def _later(
-        self, name: str, delay: float, call: Callable[[], None], *, push_back: bool = True
-    ) -> None:
-        """Call once after a delay (seconds); asked for again meanwhile, that starts anew."""
-        if name in self._timers_by_name:
-            if not push_back:
-                return
-            self._timers_by_name[name].stop()
-        self._timers_by_name[name] = self.set_timer(delay, call)
-
-    def _no_longer(self, name: str) -> None:
-        """Take back a delayed call."""
-        timer = self._timers_by_name.pop(name, None)
-        if timer is not None:
-            timer.stop()
-
     # Opening and reading -----------------------------------------------------------------------
 
-    @work(thread=True, exclusive=True, exit_on_error=False, group="open", description="Opening")
-    def open_image(self) -> None:
-        """Open the image, without reading its layers."""
-        from layerview.sources.resolve import SeveralImages, open_image
-
-        worker = get_current_worker()
-        try:
-            image = self._given or open_image(self.image_name, platform=self.app.platform)
-            opened = OpenedImage(image, self.app.hues)
-        except SeveralImages as several:
-            if not worker.is_cancelled:
-                choices = [
-                    (choice.name, f"{choice.name}   {choice.platform or ''}".rstrip())
-                    for choice in several.choices
-                ]
-                self.post_message(self.Ambiguous(choices))
-            return
-        except (LayerviewError, OSError) as error:
-            if not worker.is_cancelled:
-                self.post_message(self.OpenFailed(str(error)))
-            return
-        if worker.is_cancelled:
-            image.close()
-        else:
-            self.post_message(self.Opened(opened))
-
-    @on(Opened)
-    def _image_opened(self, message: Opened) -> None:
+    @on(ImageWork.Opened)
+    def _image_opened(self, message: ImageWork.Opened) -> None:
         self.opened = message.opened
         top = len(message.opened.layers) - 1
         stack = self.query_one(LayerStack)
@@ -316,8 +160,8 @@ files, and the search column beside the layers shows which layer each one comes 
         self.app.remember(self.image_name)
         self.load_layers()
 
-    @on(Ambiguous)
-    def _ask_which(self, message: Ambiguous) -> None:
+    @on(ImageWork.Ambiguous)
+    def _ask_which(self, message: ImageWork.Ambiguous) -> None:
         from layerview.tui.screens.choose import ChooseImage
 
         self.app.push_screen(
@@ -331,43 +175,13 @@ files, and the search column beside the layers shows which layer each one comes 
             self.image_name = name
             self.open_image()
 
-    @on(OpenFailed)
-    def _open_failed(self, message: OpenFailed) -> None:
+    @on(ImageWork.OpenFailed)
+    def _open_failed(self, message: ImageWork.OpenFailed) -> None:
         self._pane_failed("files", message.reason)
 
-    @work(thread=True, exclusive=True, exit_on_error=False, group="load", description="Reading")
-    def load_layers(self) -> None:
-        """Read the layers in another process and tell the screen what comes."""
-        from layerview.sources.background import BackgroundLoader, LayerProgress
-
-        assert self.opened is not None
-        worker = get_current_worker()
-        loader = BackgroundLoader(self.opened.image, cache=self.app.cache)
-        self._loader = loader
-        last = 0.0
-        try:
-            loader.start()
-            for event in loader.events():
-                if worker.is_cancelled:
-                    break
-                if isinstance(event, LayerProgress):
-                    now = time.monotonic()
-                    if now - last >= 0.1:
-                        last = now
-                        self.post_message(self.ReadingOn(event))
-                else:
-                    self.post_message(self.Event(event))
-        except Cancelled:
-            pass
-        except (LayerviewError, OSError) as error:
-            if not worker.is_cancelled:
-                self.post_message(self.WorkFailed("files", str(error)))
-        finally:
-            loader.cancel()
-
-    @on(Event)
-    @on(ReadingOn)
-    def _loader_event(self, message: Event) -> None:
+    @on(ImageWork.Event)
+    @on(ImageWork.ReadingOn)
+    def _loader_event(self, message: ImageWork.Event) -> None:
         from layerview.sources import background
 
         opened = self.opened
@@ -383,7 +197,9 @@ files, and the search column beside the layers shows which layer each one comes 
                 layer.done, layer.total = event.done, event.total or layer.total
         elif isinstance(event, background.LayerLoaded):
             opened.take_layer(event.layer)
-            if time.monotonic() - self._rebuilt > REBUILD:
+            if opened.all_in:
+                self._all_in()
+            elif time.monotonic() - self._rebuilt > REBUILD:
                 self._rebuild()
             else:
                 self._later("rebuild", REBUILD, self._rebuild, push_back=False)
@@ -391,12 +207,17 @@ files, and the search column beside the layers shows which layer each one comes 
             self._take_verified(event.number, event.ok, event.message)
         elif isinstance(event, background.LoadFailed):
             self._pane_failed("files", event.message)
-        elif isinstance(event, background.Finished):
-            opened.finished = True
-            self._rebuild()
-            self.measure_waste()
+        elif isinstance(event, background.Finished) and not opened.finished:
+            self._all_in()
         self._show_slabs()
         self._show_subject()
+
+    def _all_in(self) -> None:
+        """All layers are read; hashing may go on behind the screen."""
+        assert self.opened is not None
+        self.opened.finished = True
+        self._rebuild()
+        self.measure_waste()
 
     def _take_verified(self, number: int, ok: bool, reason: str) -> None:
         assert self.opened is not None
@@ -415,23 +236,9 @@ files, and the search column beside the layers shows which layer each one comes 
         else:
             self.query_one(ContentView).show_notes((text, "error"), ("r tries again", "muted"))
 
-    @on(WorkFailed)
-    def _work_failed(self, message: WorkFailed) -> None:
+    @on(ImageWork.WorkFailed)
+    def _work_failed(self, message: ImageWork.WorkFailed) -> None:
         self._pane_failed(message.pane, message.reason)
-
-    def on_unmount(self) -> None:
-        """Leaving stops all work and closes the image."""
-        self._stop_reading()
-        for progress in self._progress.values():
-            progress.cancel()
-        self.workers.cancel_node(self)
-        if self.opened is not None and self._given is None:
-            self.opened.image.close()
-
-    def _stop_reading(self) -> None:
-        loader = self._loader
-        if loader is not None:
-            loader.cancel()  # type: ignore[attr-defined]
 
     # The tree's rows ---------------------------------------------------------------------------
 
@@ -458,52 +265,8 @@ files, and the search column beside the layers shows which layer each one comes 
         rows = TreeRows(source.root(), source.folder, expanded=expanded)
         self.post_message(self.RowsReady(rows, source, at, ""))
 
-    def _plain_source(self) -> TreeSource:
-        assert self.opened is not None
-        if self.layer_only is not None:
-            changes = self.opened.changes.get(self.layer_only)
-            return LayerTree(self.opened.view, self.layer_only, changes)
-        return UnifiedTree(self.opened.view)
-
-    def _cancel(self, group: str) -> None:
-        progress = self._progress.pop(group, None)
-        if progress is not None:
-            progress.cancel()
-
-    @work(thread=True, exclusive=True, exit_on_error=False, group="rows", description="Searching")
-    def lay_rows(self, expanded: list[bytes], at: bytes | None) -> None:
-        """Filter and sort the rows."""
-        assert self.opened is not None
-        self._cancel("rows")
-        progress = self._progress["rows"] = Progress()
-        worker = get_current_worker()
-        source = self._plain_source()
-        found = ""
-        try:
-            if self.needle or self.hide_unchanged:
-                pruned = PrunedTree(source, self.needle, self.hide_unchanged)
-                opened = pruned.prepare(progress)
-                if self.needle:
-                    expanded = opened
-                    found = f"{pruned.count:,} found"
-                source = pruned
-            rows = TreeRows(
-                source.root(),
-                source.folder,
-                sort=self.sort_key,
-                expanded=expanded,
-            )
-        except Cancelled:
-            return
-        except (LayerviewError, OSError) as error:
-            if not worker.is_cancelled:
-                self.post_message(self.WorkFailed("files", str(error)))
-            return
-        if not worker.is_cancelled:
-            self.post_message(self.RowsReady(rows, source, at, found))
-
-    @on(RowsReady)
-    def _rows_ready(self, message: RowsReady) -> None:
+    @on(ImageWork.RowsReady)
+    def _rows_ready(self, message: ImageWork.RowsReady) -> None:
         self._source = message.source
         tree = self.query_one(FileTree)
         tree.show(message.rows, message.source, message.at)
@@ -527,48 +290,10 @@ files, and the search column beside the layers shows which layer each one comes 
             row.show([[strong(name)], [muted("opening")]])
             return
         image = opened.image
-        live = self._live_bytes()
-        wasted = None if opened.waste is None else opened.waste.wasted_bytes
-        count = count_of(len(opened.layers), "layer")
-        groups: list[list[Piece]] = [[strong(printable(opened.name))]]
-        if image.image_id is not None:
-            groups.append([muted(image.image_id.short)])
-        groups.append([strong(self._bytes(opened.total_size)), muted(f" in {count}")])
-        reading = "" if opened.finished or opened.stopped else opened.reading()
-        if reading:
-            groups.append([muted(reading + ", "), strong("Esc"), muted(" stops")])
-        else:
-            groups.append([strong(self._bytes(live)), muted(" unified")])
-        if opened.stopped and not opened.finished:
-            groups.append([strong("stopped", "warning"), muted(", r reads on")])
-        compact: list[Piece] = [strong(printable(opened.name))]
-        compact.append(plain("   " + self._bytes(opened.total_size)))
-        if wasted:
-            groups.append([strong(self._bytes(wasted), "warning"), (" wasted", "warning", False)])
-            compact.append(("  " + self._bytes(wasted) + " wasted", "warning", True))
-        elif reading:
-            compact = [strong(printable(opened.name)), muted("  " + reading + ", Esc stops")]
-        files = self._live_files()
-        if files is not None and not reading:
-            groups.append([strong(f"{files:,}"), muted(" files")])
-        right = [muted(image.platform)]
-        created = image.config.created
-        if created:
-            right.append(muted("   " + time_words(created)[:10]))
-        areas.show((image.place, printable(image.location)[-30:]), compact)
-        row.show(groups, right)
-
-    def _live_bytes(self) -> int | None:
-        opened = self.opened
-        if opened is None or opened.total_size is None or not opened.layers:
-            return None
-        return opened.view.live_bytes
-
-    def _live_files(self) -> int | None:
-        opened = self.opened
-        if opened is None or not opened.finished or all(x.index is None for x in opened.layers):
-            return None
-        return opened.view.summary(b"").files
+        subject = describe(opened, self.app.binary_sizes, self.app.glyphs)
+        location = fit_start(printable(image.location), 40, self.app.glyphs.ellipsis)
+        areas.show((image.place, location), subject.short)
+        row.show(subject.groups, subject.right)
 
     def _show_slabs(self) -> None:
         opened = self.opened
@@ -703,42 +428,13 @@ files, and the search column beside the layers shows which layer each one comes 
         return [muted(f"   {node.mode:04o}"), muted(f"   {who}")]
 
     def _about(self, node: Node) -> list[tuple[str, str]]:
-        if node.type == "whiteout":
-            hides = self._bytes(node.hides if isinstance(node, ChangedNode) else 0)
-            return [(f"layer {node.layer} deletes this path; {hides} below are hidden", "muted")]
-        if not node.is_dir or self.opened is None:
-            return [(f"a {node.type}; it has no content", "muted")]
-        if self._source is None:
+        if self.opened is None or self._source is None:
             return []
-        size, by_layer = self._source.weigh(node)
-        lines = [(f"{self._bytes(size)} in this folder and below", "foreground")]
-        for layer, held in sorted(by_layer.items(), key=lambda item: -item[1])[:12]:
-            lines.append(
-                (
-                    f"layer {layer:<3} {self._bytes(held):>10}   {self.opened.instruction(layer)}",
-                    "muted",
-                )
-            )
-        return lines
+        weight = self._source.weigh(node) if node.is_dir else None
+        return about(node, weight, self.opened, self.app.binary_sizes)
 
-    @work(thread=True, exclusive=True, exit_on_error=False, group="content", description="Content")
-    def read_content(self, node: Node) -> None:
-        """Read the start of a file from its layer."""
-        assert self.opened is not None
-        assert node.layer is not None
-        worker = get_current_worker()
-        try:
-            data = self.opened.read(node, CONTENT_LIMIT)
-            owner = self.opened.owner_names(node)
-        except (LayerviewError, OSError) as error:
-            if not worker.is_cancelled:
-                self.post_message(self.WorkFailed("content", str(error)))
-            return
-        if not worker.is_cancelled:
-            self.post_message(self.ContentRead(node, data, split_lines(data), owner))
-
-    @on(ContentRead)
-    def _content_read(self, message: ContentRead) -> None:
+    @on(ImageWork.ContentRead)
+    def _content_read(self, message: ImageWork.ContentRead) -> None:
         node, data = message.node, message.data
         view = self.query_one(ContentView)
         if not data:
@@ -802,8 +498,8 @@ files, and the search column beside the layers shows which layer each one comes 
         self._want_changes(number)
         cause = opened.causes.get(number)
         right: list[Piece] = []
-        if cause is not None and cause.bytes:
-            text = f"{self.app.glyphs.waste} {self._bytes(cause.bytes)} wasted"
+        if cause is not None and cause.total:
+            text = f"{self.app.glyphs.waste} {self._bytes(cause.total)} wasted"
             right = [strong(text, "warning")]
         self.query_one("#details-title", PaneTitle).show(
             "", right, chip=(str(number), opened.hues[number]), name=opened.instruction(number)
@@ -819,58 +515,14 @@ files, and the search column beside the layers shows which layer each one comes 
         if opened.layers[number].index is not None:
             self._later("changes", REST, lambda: self.measure_changes(number))
 
-    @work(thread=True, exclusive=True, exit_on_error=False, group="changes", description="Changes")
-    def measure_changes(self, number: int) -> None:
-        """Compare a layer with what shows below it."""
-        from layerview.view.changes import measure_changes
-
-        self._no_longer("changes")
-        opened = self.opened
-        assert opened is not None
-        worker = get_current_worker()
-        self._cancel("changes")
-        progress = self._progress["changes"] = Progress()
-        try:
-            changes = measure_changes(opened.view, number, opened.contents, progress)
-        except (LayerviewError, OSError):
-            # Cancelled, or the layer's damage: the layer itself tells of that.
-            return
-        if not worker.is_cancelled:
-            opened.changes[number] = changes
-            self.post_message(self.ChangesMeasured(number))
-
-    @on(ChangesMeasured)
-    def _changes_measured(self, message: ChangesMeasured) -> None:
+    @on(ImageWork.ChangesMeasured)
+    def _changes_measured(self, message: ImageWork.ChangesMeasured) -> None:
         if message.number == self.query_one(LayerStack).selected:
             self._show_details()
         if message.number == self.layer_only:
             self._lay_rows()
 
-    @work(thread=True, exclusive=True, exit_on_error=False, group="waste", description="Waste")
-    def measure_waste(self) -> None:
-        """Find out which bytes no container can see, and why."""
-        from layerview.view.waste import measure
-
-        opened = self.opened
-        assert opened is not None
-        worker = get_current_worker()
-        self._cancel("waste")
-        progress = self._progress["waste"] = Progress()
-        try:
-            waste = measure(opened.view, opened.contents, progress)
-        except Cancelled:
-            return
-        except (LayerviewError, OSError) as error:
-            if not worker.is_cancelled:
-                self.app.call_from_thread(
-                    self.notify, str(error), title="Waste", severity="error", markup=False
-                )
-            return
-        if not worker.is_cancelled:
-            opened.take_waste(waste)
-            self.post_message(self.WasteMeasured())
-
-    @on(WasteMeasured)
+    @on(ImageWork.WasteMeasured)
     def _waste_measured(self) -> None:
         self._show_subject()
         self._show_details()

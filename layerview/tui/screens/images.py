@@ -191,6 +191,11 @@ class ImagesScreen(Screen[None]):
         if self.lines and any(name not in known for name in recent()[:1]):
             self.action_reload()
 
+    @property
+    def looking(self) -> bool:
+        """Whether files are still being looked into."""
+        return self._looking
+
     # The table -------------------------------------------------------------------------------
 
     def _fill(self) -> None:

@@ -21,7 +21,7 @@ Type a part of a name. Only what matches, and the folders that lead to it, stay.
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,down", "keep", "to the list", key_display="Enter", id="filter.keep"),
-        Binding("escape", "end", "show all", key_display="Esc", id="filter.end"),
+        Binding("escape", "show_all", "show all", key_display="Esc", id="filter.end"),
     ]
 
     DEFAULT_CSS = """
@@ -57,6 +57,6 @@ Type a part of a name. Only what matches, and the folders that lead to it, stay.
         """Go to the list and keep the filter."""
         self.post_message(self.Ended(self, True))
 
-    def action_end(self) -> None:
+    def action_show_all(self) -> None:
         """Show everything again."""
         self.post_message(self.Ended(self, False))

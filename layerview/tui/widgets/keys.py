@@ -30,6 +30,9 @@ class Keys(Footer):
         "image.extract",
         "images.sort",
         "image.waste",
+        "image.pane",
+        "images.open_file",
+        "image.sort",
     )
     """Binding ids to leave out in a narrow window, in this order."""
 

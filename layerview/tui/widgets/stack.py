@@ -331,8 +331,11 @@ the search for the file under the cursor: the first layer from the top that has 
         fill, _ = self._fill(slab)
         selected = slab.number == self.selected
         quiet = paint.style(paint.slab_text(fill), fill)
+        if self._search_width(self.size.width) < 12:
+            self._paint_narrow(line, slab, width)
+            return
         wide = width >= 44
-        bar = 14 if wide else (0 if width < 34 else 1)
+        bar = 14 if wide else 1
         text_width = width - self._band_width() - 1 - 11 - bar
         line.add(" ", quiet)
         line.add(
@@ -347,6 +350,20 @@ the search for the file under the cursor: the first layer from the top that has 
             line.add(fit(share, 5, right=True) + " ", quiet)
         elif bar:
             line.add(" ", quiet)
+
+    def _paint_narrow(self, line: Line, slab: Slab, width: int) -> None:
+        """Paint number, size and instruction, for which there is room in any window."""
+        paint = self.paint
+        fill = self._fill(slab)[0]
+        selected = slab.number == self.selected
+        line.add(fit(slab.size, 11, right=True), paint.style("foreground", fill, True))
+        line.add("  ", paint.style(back=fill))
+        room = width - line.width - 1
+        color = "muted" if slab.missing else "foreground"
+        line.add(
+            fit(slab.instruction, room, self.glyphs.ellipsis), paint.style(color, fill, selected)
+        )
+        line.add(" ", paint.style(back=fill))
 
     def _paint_bar(self, line: Line, slab: Slab, width: int) -> None:
         groove = self._fill(slab)[1]

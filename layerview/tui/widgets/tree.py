@@ -50,7 +50,7 @@ folder above, cut into the colours of the layers that hold the bytes; the number
         Binding("end,G", "last", "last row", show=False, id="tree.last"),
         Binding("left,h", "close", "close, or go to the folder", show=False, id="tree.close"),
         Binding("right", "open", "open, or go inside", show=False, id="tree.open"),
-        Binding("space", "toggle", "open or close", show=False, id="tree.toggle"),
+        Binding("space", "toggle_folder", "open or close", show=False, id="tree.toggle"),
         Binding("enter", "choose", "open or close, show content", show=False, id="tree.choose"),
     ]
 
@@ -404,7 +404,7 @@ folder above, cut into the colours of the layers that hold the bytes; the number
         else:
             self.cursor += 1
 
-    def action_toggle(self) -> None:
+    def action_toggle_folder(self) -> None:
         """Open or close the folder under the cursor."""
         if self.rows is not None and self.rows.toggle(self.cursor):
             self._rows_changed()
@@ -415,7 +415,7 @@ folder above, cut into the colours of the layers that hold the bytes; the number
         if node is None:
             return
         if node.is_dir:
-            self.action_toggle()
+            self.action_toggle_folder()
         else:
             self.post_message(self.Chosen(self, node))
 

@@ -1,0 +1,331 @@
+"""The work behind the Image screen: opening, reading, searching and measuring, in workers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from textual import work
+from textual.message import Message
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.worker import get_current_worker
+
+from layerview.errors import Cancelled, LayerviewError
+from layerview.progress import Progress
+from layerview.tui.opened import OpenedImage
+from layerview.tui.tree_rows import SortKey, TreeRows
+from layerview.tui.tree_sources import LayerTree, PrunedTree, TreeSource, UnifiedTree
+from layerview.tui.widgets.content import split_lines
+from layerview.view.resolve import Resolution
+
+if TYPE_CHECKING:
+    from layerview.sources.image import Image
+    from layerview.tui.app import LayerviewApp
+    from layerview.view.nodes import Node
+
+CONTENT_LIMIT = 1 << 20
+"""Bytes of a file that are read to be looked at."""
+
+
+class ImageWork(Screen[None]):
+    """Workers that fill an Image screen, and the messages through which they do."""
+
+    app: LayerviewApp
+
+    class Opened(Message):
+        """The image is open; its layers are known, none is read yet."""
+
+        def __init__(self, opened: OpenedImage) -> None:
+            self.opened = opened
+            super().__init__()
+
+    class Ambiguous(Message):
+        """The name stands for several images: what opens each, and what to show for it."""
+
+        def __init__(self, choices: list[tuple[str, str]]) -> None:
+            self.choices = choices
+            super().__init__()
+
+    class OpenFailed(Message):
+        """The image could not be opened."""
+
+        def __init__(self, reason: str) -> None:
+            self.reason = reason
+            super().__init__()
+
+    class Event(Message):
+        """The loader says something."""
+
+        def __init__(self, event: object) -> None:
+            self.event = event
+            super().__init__()
+
+    class ReadingOn(Event):
+        """A layer is read; only the newest such message counts."""
+
+        def can_replace(self, message: Message) -> bool:
+            """Progress replaces older progress."""
+            return isinstance(message, ImageWork.ReadingOn)
+
+    class RowsReady(Message):
+        """The tree's rows are laid out."""
+
+        def __init__(
+            self, rows: TreeRows, source: TreeSource, at: bytes | None, found: str
+        ) -> None:
+            self.rows = rows
+            self.source = source
+            self.at = at
+            self.found = found
+            super().__init__()
+
+    class WorkFailed(Message):
+        """Work for one pane failed."""
+
+        def __init__(self, pane: str, reason: str) -> None:
+            self.pane = pane
+            self.reason = reason
+            super().__init__()
+
+    class ContentRead(Message):
+        """A file's content, or a part of it, was read."""
+
+        def __init__(self, node: Node, data: bytes, lines: list[bytes], owner: str) -> None:
+            self.node = node
+            self.data = data
+            self.lines = lines
+            self.owner = owner
+            super().__init__()
+
+    class ChangesMeasured(Message):
+        """What one layer changed is known."""
+
+        def __init__(self, number: int) -> None:
+            self.number = number
+            super().__init__()
+
+    class WasteMeasured(Message):
+        """The waste of the image is known."""
+
+    def __init__(self, name: str, *, image: Image | None = None) -> None:
+        """Show an image by the name that opens it, or one that is open already."""
+        super().__init__()
+        self.image_name = name
+        self._given = image
+        self.opened: OpenedImage | None = None
+        self.sort_key: SortKey = "name"
+        self.layer_only: int | None = None
+        self.hide_unchanged = False
+        self.needle = ""
+        self.resolution: Resolution | None = None
+        self._content_node: Node | None = None
+        self._want_hex: bool | None = None
+        self._timers_by_name: dict[str, Timer] = {}
+        self._found = ""
+        self._content_name = ""
+        self._rebuilt = 0.0
+        self._progress: dict[str, Progress] = {}
+        self._loader: object | None = None
+        self._source: TreeSource | None = None
+
+    def _later(
+        self, name: str, delay: float, call: Callable[[], object], *, push_back: bool = True
+    ) -> None:
+        """Call once after a delay (seconds); asked for again meanwhile, that starts anew."""
+        if name in self._timers_by_name:
+            if not push_back:
+                return
+            self._timers_by_name[name].stop()
+
+        def run() -> None:
+            self._timers_by_name.pop(name, None)
+            call()
+
+        self._timers_by_name[name] = self.set_timer(delay, run)
+
+    @property
+    def has_waiting_work(self) -> bool:
+        """Whether a delayed call is still to come."""
+        return bool(self._timers_by_name)
+
+    def _no_longer(self, name: str) -> None:
+        """Take back a delayed call."""
+        timer = self._timers_by_name.pop(name, None)
+        if timer is not None:
+            timer.stop()
+
+    def _cancel(self, group: str) -> None:
+        progress = self._progress.pop(group, None)
+        if progress is not None:
+            progress.cancel()
+
+    def _stop_reading(self) -> None:
+        loader = self._loader
+        if loader is not None:
+            loader.cancel()  # type: ignore[attr-defined]
+
+    def on_unmount(self) -> None:
+        """Leaving stops all work and closes the image."""
+        self._stop_reading()
+        for progress in self._progress.values():
+            progress.cancel()
+        self.workers.cancel_node(self)
+        if self.opened is not None and self._given is None:
+            self.opened.image.close()
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="open", description="Opening")
+    def open_image(self) -> None:
+        """Open the image, without reading its layers."""
+        from layerview.sources.resolve import SeveralImages, open_image
+
+        worker = get_current_worker()
+        try:
+            image = self._given or open_image(self.image_name, platform=self.app.platform)
+            opened = OpenedImage(image, self.app.hues)
+        except SeveralImages as several:
+            if not worker.is_cancelled:
+                choices = [
+                    (choice.name, f"{choice.name}   {choice.platform or ''}".rstrip())
+                    for choice in several.choices
+                ]
+                self.post_message(self.Ambiguous(choices))
+            return
+        except (LayerviewError, OSError) as error:
+            if not worker.is_cancelled:
+                self.post_message(self.OpenFailed(str(error)))
+            return
+        if worker.is_cancelled:
+            image.close()
+        else:
+            self.post_message(self.Opened(opened))
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="load", description="Reading")
+    def load_layers(self) -> None:
+        """Read the layers in another process and tell the screen what comes."""
+        from layerview.sources.background import BackgroundLoader, LayerProgress
+
+        assert self.opened is not None
+        worker = get_current_worker()
+        loader = BackgroundLoader(self.opened.image, cache=self.app.cache)
+        self._loader = loader
+        last = 0.0
+        try:
+            loader.start()
+            for event in loader.events():
+                if worker.is_cancelled:
+                    break
+                if isinstance(event, LayerProgress):
+                    now = time.monotonic()
+                    if now - last >= 0.1:
+                        last = now
+                        self.post_message(self.ReadingOn(event))
+                else:
+                    self.post_message(self.Event(event))
+        except Cancelled:
+            pass
+        except (LayerviewError, OSError) as error:
+            if not worker.is_cancelled:
+                self.post_message(self.WorkFailed("files", str(error)))
+        finally:
+            loader.cancel()
+
+    def _plain_source(self) -> TreeSource:
+        assert self.opened is not None
+        if self.layer_only is not None:
+            changes = self.opened.changes.get(self.layer_only)
+            return LayerTree(self.opened.view, self.layer_only, changes)
+        return UnifiedTree(self.opened.view)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="rows", description="Searching")
+    def lay_rows(self, expanded: list[bytes], at: bytes | None) -> None:
+        """Filter and sort the rows."""
+        assert self.opened is not None
+        self._cancel("rows")
+        progress = self._progress["rows"] = Progress()
+        worker = get_current_worker()
+        source = self._plain_source()
+        found = ""
+        try:
+            if self.needle or self.hide_unchanged:
+                pruned = PrunedTree(source, self.needle, self.hide_unchanged)
+                opened = pruned.prepare(progress)
+                if self.needle:
+                    expanded = opened
+                    found = f"{pruned.count:,} found"
+                source = pruned
+            rows = TreeRows(
+                source.root(),
+                source.folder,
+                sort=self.sort_key,
+                expanded=expanded,
+            )
+        except Cancelled:
+            return
+        except (LayerviewError, OSError) as error:
+            if not worker.is_cancelled:
+                self.post_message(self.WorkFailed("files", str(error)))
+            return
+        if not worker.is_cancelled:
+            self.post_message(self.RowsReady(rows, source, at, found))
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="content", description="Content")
+    def read_content(self, node: Node) -> None:
+        """Read the start of a file from its layer."""
+        assert self.opened is not None
+        assert node.layer is not None
+        worker = get_current_worker()
+        try:
+            data = self.opened.read(node, CONTENT_LIMIT)
+            owner = self.opened.owner_names(node)
+        except (LayerviewError, OSError) as error:
+            if not worker.is_cancelled:
+                self.post_message(self.WorkFailed("content", str(error)))
+            return
+        if not worker.is_cancelled:
+            self.post_message(self.ContentRead(node, data, split_lines(data), owner))
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="changes", description="Changes")
+    def measure_changes(self, number: int) -> None:
+        """Compare a layer with what shows below it."""
+        from layerview.view.changes import measure_changes
+
+        self._no_longer("changes")
+        opened = self.opened
+        assert opened is not None
+        worker = get_current_worker()
+        self._cancel("changes")
+        progress = self._progress["changes"] = Progress()
+        try:
+            changes = measure_changes(opened.view, number, opened.contents, progress)
+        except (LayerviewError, OSError):
+            # Cancelled, or the layer's damage: the layer itself tells of that.
+            return
+        if not worker.is_cancelled:
+            opened.changes[number] = changes
+            self.post_message(self.ChangesMeasured(number))
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="waste", description="Waste")
+    def measure_waste(self) -> None:
+        """Find out which bytes no container can see, and why."""
+        from layerview.view.waste import measure
+
+        opened = self.opened
+        assert opened is not None
+        worker = get_current_worker()
+        self._cancel("waste")
+        progress = self._progress["waste"] = Progress()
+        try:
+            waste = measure(opened.view, opened.contents, progress)
+        except Cancelled:
+            return
+        except (LayerviewError, OSError) as error:
+            if not worker.is_cancelled:
+                self.app.call_from_thread(
+                    self.notify, str(error), title="Waste", severity="error", markup=False
+                )
+            return
+        if not worker.is_cancelled:
+            opened.take_waste(waste)
+            self.post_message(self.WasteMeasured())
