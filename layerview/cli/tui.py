@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from layerview.errors import UsageError
@@ -25,7 +27,9 @@ def run(words: Sequence[str]) -> int:
     parser.add_argument("--platform")
     parser.add_argument("--no-cache", action="store_true")
     arguments = parser.parse_args(words)
-    if not sys.stdin.isatty() or not sys.stdout.isatty():
+    if "-" in arguments.names and not sys.stdin.isatty():
+        _give_keyboard_back()
+    if not os.isatty(0) or not sys.stdout.isatty():
         raise UsageError(
             "the terminal UI needs a terminal; layerview --help lists the commands for pipes"
         )
@@ -39,3 +43,13 @@ def run(words: Sequence[str]) -> int:
         cache=not arguments.no_cache,
         theme=arguments.theme,
     )
+
+
+def _give_keyboard_back() -> None:
+    """Keep the image that comes on standard input, and take keys from the terminal itself."""
+    with suppress(OSError):
+        piped = os.dup(0)
+        keyboard = os.open("/dev/tty", os.O_RDWR)
+        os.dup2(keyboard, 0)
+        os.close(keyboard)
+        sys.stdin = os.fdopen(piped)
