@@ -5,7 +5,16 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from collections import OrderedDict
+from collections.abc import Iterator
 from functools import cache
+
+MAX_PATH = 4095
+"""Bytes of the longest path that Linux takes (PATH_MAX, without the NUL)."""
+OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_PIECE = 1 << 20
+_TRIES = 64
 
 _SYS_OPENAT2 = 437
 _RESOLVE_NO_MAGICLINKS = 0x02
@@ -45,7 +54,8 @@ def open_beneath(folder: int, path: bytes, flags: int, mode: int = 0o600) -> int
         mode if flags & (os.O_CREAT | getattr(os, "O_TMPFILE", 0) & ~os.O_DIRECTORY) else 0,
         _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS,
     )
-    while True:
+    code = errno.EAGAIN
+    for _ in range(_TRIES):
         found: int = _libc().syscall(
             _SYS_OPENAT2,
             folder,
@@ -61,7 +71,8 @@ def open_beneath(folder: int, path: bytes, flags: int, mode: int = 0o600) -> int
         if code in (errno.ENOSYS, errno.EPERM):
             # An old kernel, or a sandbox that does not know the call.
             return _open_stepwise(folder, path, flags, mode)
-        raise OSError(code, os.strerror(code), os.fsdecode(path))
+        break
+    raise OSError(code, os.strerror(code), os.fsdecode(path))
 
 
 def _open_stepwise(folder: int, path: bytes, flags: int, mode: int) -> int:
@@ -71,11 +82,69 @@ def _open_stepwise(folder: int, path: bytes, flags: int, mode: int) -> int:
     at = os.dup(folder)
     try:
         for part in parts[:-1]:
-            below = os.open(
-                part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at
-            )
+            below = os.open(part, OPEN_FOLDER, dir_fd=at)
             os.close(at)
             at = below
         return os.open(parts[-1] if parts else b".", flags, mode, dir_fd=at)
     finally:
         os.close(at)
+
+
+def is_component(name: bytes) -> bool:
+    """Whether a name is one part of a path, so that it leads nowhere but into its own folder."""
+    return bool(name) and name not in (b".", b"..") and b"/" not in name and b"\0" not in name
+
+
+class Folders:
+    """The folders beneath one, by path; a bounded number of them is held open."""
+
+    def __init__(self, base: int, most: int = 64) -> None:
+        """Look beneath a folder's descriptor, which stays its owner's to close."""
+        self._base = base
+        self._most = most
+        self._open: OrderedDict[bytes, int] = OrderedDict()
+
+    def open(self, path: bytes) -> int:
+        """Return the descriptor of a folder; it is good until the next call.
+
+        Raises:
+            OSError: as open_beneath; ELOOP or ENOTDIR where something else stands there now.
+        """
+        if not path:
+            return self._base
+        fd = self._open.get(path)
+        if fd is not None:
+            self._open.move_to_end(path)
+            return fd
+        fd = open_beneath(self._base, path, OPEN_FOLDER)
+        self._open[path] = fd
+        if len(self._open) > self._most:
+            os.close(self._open.popitem(last=False)[1])
+        return fd
+
+    def close(self) -> None:
+        """Close all that is held open."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+
+def file_data(fd: int, size: int) -> Iterator[tuple[int, bytes]]:
+    """Yield a file's data up to a size, each piece with its offset; holes are left out."""
+    at = 0
+    while at < size:
+        try:
+            at = os.lseek(fd, at, os.SEEK_DATA)
+            end = min(os.lseek(fd, at, os.SEEK_HOLE), size)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            if error.errno != errno.EINVAL:
+                raise
+            # A file system that does not tell where holes are.
+            end = size
+        while at < end:
+            data = os.pread(fd, min(end - at, _PIECE), at)
+            if not data:
+                return
+            yield at, data
+            at += len(data)

@@ -43,6 +43,18 @@ class LayerContents(Protocol):
         huge holes have a digest that stands for their pieces of data instead.
         """
 
+    def each(
+        self, rows: Iterable[int], progress: Progress = QUIET
+    ) -> Iterator[tuple[int, Iterator[tuple[int, bytes]]]]:
+        """Yield rows with the data of their files, in the order in which reading is cheapest.
+
+        The data comes in pieces, each with its offset in the file; holes are left out. A file's
+        data is read before the next row is asked for, or not at all.
+        """
+
+    def stored(self, rows: Iterable[int]) -> int:
+        """Sum the bytes of data that files hold, holes left out."""
+
 
 class TarContents:
     """The files of a layer that is a tar, plain or compressed."""
@@ -84,6 +96,23 @@ class TarContents:
                     known[row] = _digest(index, plain, row)
         return {row: known[inode] for row, inode in inodes.items() if inode != UNRESOLVED}
 
+    def each(
+        self, rows: Iterable[int], progress: Progress = QUIET
+    ) -> Iterator[tuple[int, Iterator[tuple[int, bytes]]]]:
+        """See LayerContents."""
+        index = self._index
+        with self._plain(progress) as plain:
+            for row in sorted(rows, key=index.offsets.__getitem__):
+                yield row, _data_pieces(index, plain, row)
+
+    def stored(self, rows: Iterable[int]) -> int:
+        """See LayerContents."""
+        sizes, sparse = self._index.sizes, self._index.columns.sparse
+        return sum(
+            sum(length for _, length in sparse[row]) if row in sparse else sizes[row]
+            for row in rows
+        )
+
 
 class _FileBytes:
     def __init__(self, fd: int, blob: Blob) -> None:
@@ -93,7 +122,12 @@ class _FileBytes:
 
     def read(self, offset: int, size: int) -> bytes:
         size = min(size, self._length - offset)
-        return os.pread(self._fd, size, self._start + offset) if size > 0 else b""
+        if size <= 0 or offset < 0:
+            return b""
+        try:
+            return os.pread(self._fd, size, self._start + offset)
+        except OSError as error:
+            raise DamageError((error.strerror or "").lower()) from None
 
 
 class _Forward:
@@ -157,6 +191,16 @@ def _file_pieces(
             at = max(at, min(stop, end))
         stored += length
     yield from _zeros(end - at)
+
+
+def _data_pieces(index: LayerIndex, plain: PlainBytes, row: int) -> Iterator[tuple[int, bytes]]:
+    stored = index.offsets[row]
+    for start, length in index.columns.sparse.get(row, ((0, index.sizes[row]),)):
+        at = start
+        for piece in _run(plain, stored, length, index, row):
+            yield at, piece
+            at += len(piece)
+        stored += length
 
 
 def _run(

@@ -7,9 +7,10 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 from layerview.errors import DamageError, NotFoundError
-from layerview.layer.beneath import open_beneath
+from layerview.layer.beneath import file_data, open_beneath
 from layerview.layer.build import build_index
 from layerview.layer.contents import PIECE
 from layerview.layer.index import UNRESOLVED, LayerIndex
@@ -121,12 +122,9 @@ class FolderContents:
         self._path = path
         self._index = index
 
-    def pieces(self, row: int, offset: int = 0, limit: int | None = None) -> Iterator[bytes]:
-        """See LayerContents.
-
-        Raises:
-            DamageError: when the file is gone or became another kind.
-        """
+    @contextmanager
+    def _opened(self, row: int) -> Iterator[int]:
+        """Give a descriptor of a file; what goes wrong with it is damage."""
         path = self._index.path(row)
         shown = printable(path)
         try:
@@ -135,18 +133,51 @@ class FolderContents:
                 fd = open_beneath(folder, path, os.O_RDONLY | os.O_NONBLOCK)
             finally:
                 os.close(folder)
+            try:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise DamageError(f"/{shown} is no regular file any more")
+                yield fd
+            finally:
+                os.close(fd)
         except OSError as error:
             raise DamageError(f"/{shown}: {(error.strerror or '').lower()}") from None
-        try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise DamageError(f"/{shown} is no regular file any more")
+
+    def pieces(self, row: int, offset: int = 0, limit: int | None = None) -> Iterator[bytes]:
+        """See LayerContents.
+
+        Raises:
+            DamageError: when the file is gone or became another kind.
+        """
+        with self._opened(row) as fd:
             left = limit if limit is not None else 1 << 62
             while left > 0 and (data := os.pread(fd, min(left, PIECE), offset)):
                 yield data
                 offset += len(data)
                 left -= len(data)
-        finally:
-            os.close(fd)
+
+    def each(
+        self, rows: Iterable[int], progress: Progress = QUIET
+    ) -> Iterator[tuple[int, Iterator[tuple[int, bytes]]]]:
+        """See LayerContents."""
+        for row in rows:
+            yield row, self._data(row)
+
+    def _data(self, row: int) -> Iterator[tuple[int, bytes]]:
+        size = self._index.sizes[row]
+        with self._opened(row) as fd:
+            if os.fstat(fd).st_size < size:
+                shown = printable(self._index.path(row))
+                raise DamageError(f"/{shown} became shorter while it was read")
+            yield from file_data(fd, size)
+
+    def stored(self, rows: Iterable[int]) -> int:
+        """See LayerContents."""
+        total = 0
+        for row in rows:
+            with suppress(DamageError), self._opened(row) as fd:
+                state = os.fstat(fd)
+                total += min(state.st_size, state.st_blocks * 512)
+        return total
 
     def digests(self, rows: Iterable[int], progress: Progress = QUIET) -> dict[int, bytes]:
         """See LayerContents."""

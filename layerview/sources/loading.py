@@ -165,3 +165,13 @@ class ImageContents:
     ) -> dict[int, bytes]:
         """See view.contents.Contents."""
         return self.layer(layer).digests(rows, progress)
+
+    def each(
+        self, layer: int, rows: Iterable[int], progress: Progress = QUIET
+    ) -> Iterator[tuple[int, Iterator[tuple[int, bytes]]]]:
+        """See view.contents.Contents."""
+        return self.layer(layer).each(rows, progress)
+
+    def stored(self, layer: int, rows: Iterable[int]) -> int:
+        """See view.contents.Contents."""
+        return self.layer(layer).stored(rows)

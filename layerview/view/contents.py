@@ -20,3 +20,11 @@ class Contents(Protocol):
         self, layer: int, rows: Iterable[int], progress: Progress = QUIET
     ) -> dict[int, bytes]:
         """Hash the contents of files: sha256 by row."""
+
+    def each(
+        self, layer: int, rows: Iterable[int], progress: Progress = QUIET
+    ) -> Iterator[tuple[int, Iterator[tuple[int, bytes]]]]:
+        """Yield rows with their files' data, pieces with their offsets; holes are left out."""
+
+    def stored(self, layer: int, rows: Iterable[int]) -> int:
+        """Sum the bytes of data that files hold, holes left out."""
