@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from itertools import accumulate, groupby
 from typing import Any
 
-from layerview.layer.index import NO_DIR, UNRESOLVED, IndexColumns, LayerIndex, RootEntry
+from layerview.layer.index import NO_DIR, UNRESOLVED, IndexColumns, LayerIndex
 from layerview.layer.kinds import Kind
 from layerview.layer.names import OPAQUE_MARKER, WHITEOUT_PREFIX, is_aufs_metadata, normalise
 from layerview.layer.replay import replay
@@ -72,7 +72,7 @@ class _Builder:
         self.folders = _Folders()
         self.dir_rows: dict[bytes, int] = {}
         self.opaque: set[bytes] = set()
-        self.root: RootEntry | None = None
+        self.root_row: int | None = None
         self.warnings = dict(raw.warnings)
 
     def warn(self, text: str) -> None:
@@ -110,16 +110,8 @@ class _Builder:
                 folders.get(path)
 
     def _take_root(self, row: int) -> None:
-        raw = self.raw
-        if raw.kinds[row] == _DIR:
-            self.root = RootEntry(
-                raw.modes[row],
-                raw.uids[row],
-                raw.gids[row],
-                raw.mtimes[row],
-                raw.fractions.get(row, 0),
-                raw.xattrs.get(row, {}),
-            )
+        if self.kinds[row] == _DIR:
+            self.root_row = row
         else:
             self.warn("an entry that is no folder names the root; it is passed over")
 
@@ -220,6 +212,7 @@ class _Builder:
                 if new < 0:
                     position[old] = len(order)
                     order.append(old)
+        order.append(self.dir_rows[b""])
 
         columns = self._columns(order, named, links, inodes, position)
         columns.dir_starts = dir_starts
@@ -228,14 +221,12 @@ class _Builder:
         row_of_dir = array("Q", bytes(8 * len(order_of_dirs)))
         new_row = self._dir_positions(order, named)
         for path, number in number_of.items():
-            if path:
-                row = new_row[self.dir_rows[path]]
-                dir_of_row[row] = number
-                row_of_dir[number] = row
+            row = new_row[self.dir_rows[path]]
+            dir_of_row[row] = number
+            row_of_dir[number] = row
         columns.dir_of_row = dir_of_row
         columns.row_of_dir = row_of_dir
         columns.opaque = {number_of[path] for path in self.opaque}
-        columns.root = self.root
         columns.repeated_bytes = repeated
         columns.warnings = tuple(
             text if times == 1 else f"{text} ({times:,} times)"
@@ -245,14 +236,17 @@ class _Builder:
 
     def _imply_folders(self) -> None:
         """Give every folder that no entry names a row."""
+        if self.root_row is not None:
+            self.dir_rows[b""] = self.root_row
         for path in list(self.folders.rows):
-            if path and path not in self.dir_rows:
+            if path not in self.dir_rows:
                 parent, _, name = path.rpartition(b"/")
                 row = len(self.names)
                 self.names.append(name)
                 self.kinds.append(_IMPLIED)
                 self.dir_rows[path] = row
-                self.folders.rows[parent].append(row)
+                if path:
+                    self.folders.rows[parent].append(row)
 
     def _drop_repeats(self) -> int:
         """Keep one row a name: the last that is no whiteout; return the bytes dropped."""
@@ -327,7 +321,9 @@ class _Builder:
 
     def _dir_positions(self, order: list[int], named: int) -> dict[int, int]:
         kinds = self.kinds
-        return {order[new]: new for new in range(named) if kinds[order[new]] in (_DIR, _IMPLIED)}
+        found = {order[new]: new for new in range(named) if kinds[order[new]] in (_DIR, _IMPLIED)}
+        found[order[-1]] = len(order) - 1
+        return found
 
     def _columns(
         self,

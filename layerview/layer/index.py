@@ -5,8 +5,8 @@ order (by components), each with its range of rows. So all that lies below a fol
 contiguous range of folders and, but for the folder's own row, one contiguous range of rows:
 totals are differences of a running sum, and a subtree is deleted, counted or listed as a slice.
 
-Rows behind the last folder's are inodes without a name of their own: files that a later entry of
-the same tar replaced while a hard link to them stayed.
+Rows behind the last folder's have no name of their own: inodes that a later entry of the same tar
+replaced while a hard link to them stayed, and, as the very last, the root folder.
 """
 
 from __future__ import annotations
@@ -25,18 +25,6 @@ NO_DIR = 0xFFFFFFFF
 
 UNRESOLVED = -1
 """In `LayerIndex.links`: the hard link's target is not in this layer."""
-
-
-@dataclass(frozen=True, slots=True)
-class RootEntry:
-    """The attributes that a layer gives the root folder."""
-
-    mode: int
-    uid: int
-    gid: int
-    mtime: int
-    fraction: int = 0
-    xattrs: dict[bytes, bytes] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -67,7 +55,7 @@ class IndexColumns:
     dir_ends: array[int]
     """For each folder the number of the first folder that is not below it."""
     row_of_dir: array[int]
-    """The row that names each folder (the root's item means nothing)."""
+    """The row of each folder's attributes: the one that names it, the last for the root."""
     opaque: set[int] = field(default_factory=set)
     """Folders that hide what lower layers hold in them."""
     targets: dict[int, bytes] = field(default_factory=dict)
@@ -81,7 +69,6 @@ class IndexColumns:
     """Major and minor number of device nodes."""
     sparse: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     """Sparse files: offset and length of each piece of data, which stand one behind the other."""
-    root: RootEntry | None = None
     warnings: tuple[str, ...] = ()
     """What is odd about this layer, a line each."""
     repeated_bytes: int = 0
@@ -114,7 +101,6 @@ class LayerIndex:
         self.links = columns.links
         self.link_paths = columns.link_paths
         self.xattrs = columns.xattrs
-        self.root = columns.root
         self.warnings = columns.warnings
 
     def __len__(self) -> int:
@@ -178,7 +164,10 @@ class LayerIndex:
         return number
 
     def path(self, row: int) -> bytes:
-        """Return the path of a row."""
+        """Return the path of a row; an inode without a name has that of a link to it."""
+        if row >= len(self):
+            links = self.link_groups.get(row)
+            return self.path(links[0]) if links else b""
         parent = self.dir_path(self.dir_number(row))
         return parent + b"/" + self.name(row) if parent else self.name(row)
 

@@ -13,9 +13,9 @@ from array import array
 from collections.abc import Iterable
 
 from layerview.errors import DamageError
-from layerview.layer.index import IndexColumns, LayerIndex, RootEntry
+from layerview.layer.index import IndexColumns, LayerIndex
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the form, or what an index means, changes."""
 
 _MAGIC = b"LVIX"
@@ -120,12 +120,6 @@ def pack(index: LayerIndex) -> bytes:
     out.integers(
         number for pieces in columns.sparse.values() for piece in pieces for number in piece
     )
-    root = columns.root
-    if root is None:
-        out.integers(())
-    else:
-        out.integers((root.mode, root.uid, root.gid, root.mtime, root.fraction))
-    _pack_xattrs(out, {0: root.xattrs} if root is not None and root.xattrs else {})
     out.blobs([warning.encode("utf-8", "surrogateescape") for warning in columns.warnings])
     out.integers((columns.repeated_bytes,))
     return b"".join(out.parts)
@@ -182,11 +176,6 @@ def _columns(source: _Reader) -> IndexColumns:
         row: tuple((next(numbers), next(numbers)) for _ in range(count))
         for row, count in zip(rows, counts, strict=True)
     }
-    root = source.integers()
-    root_xattrs = _unpack_xattrs(source).get(0, {})
-    if root:
-        mode, uid, gid, mtime, fraction = root
-        columns.root = RootEntry(mode, uid, gid, mtime, fraction, root_xattrs)
     columns.warnings = tuple(
         warning.decode("utf-8", "surrogateescape") for warning in source.blobs()
     )

@@ -136,11 +136,12 @@ def _version(view: UnionView, index: LayerIndex, layer: int, row: int, path: byt
 
 def _answer(index: LayerIndex, path: bytes) -> tuple[str, int | None]:
     """Say what a layer holds at a path: a row, or how it hides what is below."""
-    if not path:
-        return "absent", None
-    number = 0
-    parts = path.split(b"/")
     hides = "opaque" if 0 in index.opaque else "absent"
+    number = 0
+    if not path:
+        root = index.row_of_dir[0]
+        return (hides, None) if index.kinds[root] == Kind.IMPLIED_DIR else ("version", root)
+    parts = path.split(b"/")
     for at, part in enumerate(parts):
         row = index.find_in(number, part)
         if row is None:

@@ -196,7 +196,7 @@ class UnionView:
 
     def root(self) -> Node:
         """Return the root folder, with the attributes that the highest layer gives it."""
-        return Node(b"", Kind.DIR, None, -1, None, -1, certain=self._top_missing < 0)
+        return self.folder_node(b"", self._root)
 
     def folder_node(self, path: bytes, stack: Sequence[tuple[int, int]]) -> Node:
         """Make the node of a folder from its stack."""
