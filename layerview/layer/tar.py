@@ -132,7 +132,12 @@ def parse_pax(data: bytes) -> dict[bytes, bytes]:
             earlier = records.get(b"GNU.sparse.map", b"")
             value = earlier + b"," + value if earlier else value
             key = b"GNU.sparse.map"
-        records[key] = value
+        if value:
+            records[key] = value
+        else:
+            # An empty value takes back what was said before, in the header too: POSIX, pax,
+            # and Go's archive/tar reads extended attributes so as well.
+            records.pop(key, None)
         at = end
     return records
 
