@@ -107,8 +107,8 @@ class LayerviewApp(App[None]):
         """Give other themes the hues that suit their background."""
         return own_variables(self.current_theme.dark)
 
-    def get_default_screen(self) -> Screen[None]:
-        """The first screen: the image that was named, or the list of images."""
+    def on_mount(self) -> None:
+        """Show the image that was named, or the list of images."""
         from layerview.tui.listing import is_folder_of_images
 
         if self._image is not None or (
@@ -116,10 +116,9 @@ class LayerviewApp(App[None]):
         ):
             from layerview.tui.screens.image import ImageScreen
 
-            return ImageScreen(self.names[0] if self.names else "", image=self._image)
-        from layerview.tui.screens.images import ImagesScreen
-
-        return ImagesScreen(self.names)
+            self.push_screen(ImageScreen(self.names[0] if self.names else "", image=self._image))
+        else:
+            self.action_images()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Everything that has a key is in the command palette too."""
@@ -166,7 +165,7 @@ class LayerviewApp(App[None]):
         while len(self.screen_stack) > 1 and not isinstance(self.screen, ImagesScreen):
             self.pop_screen()
         if not isinstance(self.screen, ImagesScreen):
-            self.switch_screen(ImagesScreen(self.names))
+            self.push_screen(ImagesScreen(self.names))
 
     def open_image(self, name: str) -> None:
         """Show an image."""

@@ -40,20 +40,16 @@ def wrap(text: str, width: int) -> list[str]:
     lines: list[str] = []
     line = ""
     for word in text.split():
-        while width_of(word) > width > 0:
-            head = set_cell_size(word, width - width_of(line) - 1 if line else width).rstrip()
-            if not head:
-                lines.append(line)
-                line = ""
-                continue
-            lines.append(f"{line} {head}".strip())
-            line = ""
-            word = word[len(head) :]
-        if line and width_of(line) + 1 + width_of(word) > width:
+        if line and width_of(line) + 1 + width_of(word) <= width:
+            line += " " + word
+            continue
+        if line:
             lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}".strip()
+        while width_of(word) > width:
+            head = set_cell_size(word, width).rstrip() or word[0]
+            lines.append(head)
+            word = word[len(head) :]
+        line = word
     if line:
         lines.append(line)
     return lines or [""]

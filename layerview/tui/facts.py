@@ -12,7 +12,7 @@ from layerview.tui.opened import LayerState, OpenedImage, Status
 from layerview.tui.widgets.chrome import Piece, muted, plain, strong
 from layerview.tui.widgets.details import BLANK, Fact
 from layerview.tui.widgets.stack import Mark
-from layerview.tui.words import count_of, no_layer_words, time_words, why_wasted
+from layerview.tui.words import count_of, no_layer_words, numbers, time_words, why_wasted
 from layerview.view.nodes import ChangedNode, Node
 from layerview.view.resolve import Resolution
 
@@ -112,6 +112,9 @@ def insight(
 ) -> tuple[str, str]:
     """Say in one line what is worth knowing about a file; return the line and its colour."""
     name = printable(node.name) or "/"
+    missing = [rung.layer for rung in resolution.ladder if rung.state == "unknown"]
+    if opened is not None and opened.finished and missing and not resolution.certain:
+        return f"{sign} layer {numbers(missing)} is not here and may change {name}.", "warning"
     if resolution.loop:
         return f"{sign} the links of {name} go round in a circle.", "error"
     versions = [rung for rung in resolution.ladder if rung.node is not None]
@@ -196,6 +199,9 @@ def layer_facts(opened: OpenedImage, number: int, binary: bool, glyphs: Glyphs) 
     if empty:
         facts.append(BLANK)
         facts.append(Fact("no layer", "   ".join(no_layer_words(empty))))
+    for words in (*opened.image.damage, *opened.image.warnings):
+        facts.append(BLANK)
+        facts.append(Fact(glyphs.waste, printable(words), color="warning", indent=2))
     return facts
 
 

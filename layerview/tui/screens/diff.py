@@ -24,6 +24,7 @@ from layerview.tui.widgets.details import BLANK, Fact, LayerDetails
 from layerview.tui.widgets.keys import Keys
 from layerview.tui.widgets.row_list import RowList
 from layerview.tui.words import count_of, numbers
+from layerview.tui.working import TellsFailures
 
 if TYPE_CHECKING:
     from layerview.tui.app import LayerviewApp
@@ -102,7 +103,7 @@ The sizes are the first image's and the second's.
             line.add(fit(shown, 11, right=True), text if side is item.b else quiet)
 
 
-class DiffScreen(Screen[None]):
+class DiffScreen(TellsFailures, Screen[None]):
     """Two images side by side."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

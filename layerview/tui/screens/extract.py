@@ -19,6 +19,7 @@ from layerview.progress import Progress
 from layerview.sizes import format_size
 from layerview.text import decode, printable
 from layerview.tui.screens.open_file import PathSuggester
+from layerview.tui.working import TellsFailures
 
 if TYPE_CHECKING:
     from layerview.tui.app import LayerviewApp
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from layerview.view.nodes import Node
 
 
-class ExtractDialog(ModalScreen[None]):
+class ExtractDialog(TellsFailures, ModalScreen[None]):
     """Asks where to, and extracts."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -269,6 +269,7 @@ files, and the search column beside the layers shows which layer each one comes 
     def _rows_ready(self, message: ImageWork.RowsReady) -> None:
         self._source = message.source
         tree = self.query_one(FileTree)
+        tree.complete = self.opened is not None and self.opened.finished
         tree.show(message.rows, message.source, message.at)
         self._found = message.found
         self._show_files_title()
@@ -305,11 +306,12 @@ files, and the search column beside the layers shows which layer each one comes 
             size, identity, files = opened.slab_texts(
                 number, self.app.binary_sizes, self.app.glyphs.ellipsis
             )
+            instruction = opened.instruction(number)
             share = None if layer.size is None else (layer.size / total if total else 0.0)
             slabs.append(
                 Slab(
                     number,
-                    opened.instruction(number),
+                    f"{self.app.glyphs.waste} {instruction}" if layer.damage else instruction,
                     size,
                     identity,
                     files,

@@ -18,6 +18,7 @@ from layerview.tui.opened import OpenedImage
 from layerview.tui.tree_rows import SortKey, TreeRows
 from layerview.tui.tree_sources import LayerTree, PrunedTree, TreeSource, UnifiedTree
 from layerview.tui.widgets.content import split_lines
+from layerview.tui.working import TellsFailures
 from layerview.view.resolve import Resolution
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ CONTENT_LIMIT = 1 << 20
 """Bytes of a file that are read to be looked at."""
 
 
-class ImageWork(Screen[None]):
+class ImageWork(TellsFailures, Screen[None]):
     """Workers that fill an Image screen, and the messages through which they do."""
 
     app: LayerviewApp

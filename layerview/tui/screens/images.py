@@ -38,6 +38,7 @@ from layerview.tui.widgets.chrome import (
 from layerview.tui.widgets.filter import FilterInput
 from layerview.tui.widgets.keys import Keys
 from layerview.tui.widgets.lying_stack import LyingSlab, LyingStack
+from layerview.tui.working import TellsFailures
 
 if TYPE_CHECKING:
     from layerview.tui.app import LayerviewApp
@@ -82,7 +83,7 @@ class TableHead(PaneTitle):
         return line.strip(self.size.width, paint.style())
 
 
-class ImagesScreen(Screen[None]):
+class ImagesScreen(TellsFailures, Screen[None]):
     """All images that layerview knows of."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -14,7 +14,8 @@ from layerview.tui.cells import Line, fit, width_of, wrap
 from layerview.tui.glyphs import UNICODE, Glyphs
 from layerview.tui.widgets.chrome import Painted
 
-HEX_BYTES = 16
+WIDE_HEX = 78
+"""Columns from which on a row of bytes has sixteen, not eight."""
 
 
 def looks_binary(data: bytes) -> bool:
@@ -122,8 +123,12 @@ Page Down, Home and End scroll; **b** changes between text and bytes; **x** extr
     def _row_count(self) -> int:
         if self._notes:
             return len(self._note_rows())
-        rows = -(-len(self.data) // HEX_BYTES) if self.hex else len(self._lines)
+        rows = -(-len(self.data) // self._hex_bytes) if self.hex else len(self._lines)
         return rows + (self.total > len(self.data))
+
+    @property
+    def _hex_bytes(self) -> int:
+        return 16 if self.scrollable_content_region.width >= WIDE_HEX else 8
 
     def _note_rows(self) -> list[tuple[str, str]]:
         width = max(10, self.scrollable_content_region.width - 1)
@@ -179,10 +184,11 @@ Page Down, Home and End scroll; **b** changes between text and bytes; **x** extr
 
     def _paint_hex(self, line: Line, row: int) -> None:
         paint = self.paint
-        chunk = self.data[row * HEX_BYTES : (row + 1) * HEX_BYTES]
-        line.add(f"{row * HEX_BYTES:08x}  ", paint.style("faint"))
+        count = self._hex_bytes
+        chunk = self.data[row * count : (row + 1) * count]
+        line.add(f"{row * count:08x}  ", paint.style("faint"))
         digits = " ".join(f"{byte:02x}" for byte in chunk)
-        line.add(f"{digits:<{HEX_BYTES * 3 - 1}}  ", paint.style())
+        line.add(f"{digits:<{count * 3 - 1}}  ", paint.style())
         text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in chunk)
         line.add(text, paint.style("muted"))
 

@@ -243,7 +243,7 @@ the search for the file under the cursor: the first layer from the top that has 
             slab = self.slabs[number]
             band = self._band_width()
             if self.glyphs.half_row.strip():
-                fill = paint.slab(slab.hue, number == self.selected)
+                fill = self._fill(slab)[0]
                 hue = paint.layer(slab.hue) if slab.hue is not None else paint.color("panel")
                 line.add(self.glyphs.half_row * band, paint.style(hue))
                 line.add(self.glyphs.half_row * (slab_width - band), paint.style(fill))
@@ -404,7 +404,7 @@ the search for the file under the cursor: the first layer from the top that has 
         words = {
             "whiteout": "deletes it",
             "opaque": "hides below",
-            "unknown": "not loaded",
+            "unknown": "unknown",
         }.get(mark.state, "not here")
         color = "error" if mark.state in ("whiteout", "opaque") else "faint"
         line.add(f"{sign} {fit(words, width - 2)}", paint.style(color))

@@ -105,6 +105,8 @@ folder above, cut into the colours of the layers that hold the bytes; the number
         self.message: tuple[str, str] = ("", "")
         """Shown when there are no rows: a sentence, and the key that helps."""
         self.failed = False
+        self.complete = False
+        """All layers are read: what is uncertain now stays so, and is marked."""
         self.compact = False
         """In a narrow window the bar is shorter and there is room for more layers' numbers."""
         self.hues: list[int | None] = []
@@ -288,7 +290,9 @@ folder above, cut into the colours of the layers that hold the bytes; the number
             "metadata": (glyphs.modified, "warning"),
             "deleted": (glyphs.deleted, "error"),
         }.get(change, (" ", "muted"))
-        line.add(sign, paint.style(color, back, True)).add(" ", text)
+        line.add(sign, paint.style(color, back, True))
+        doubt = self.complete and not node.certain
+        line.add(glyphs.unknown if doubt else " ", faint)
         deleted = change == "deleted"
         indent = min(2 * row.depth, max(0, name_width - 16))
         line.add(" " * indent, text)

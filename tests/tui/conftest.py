@@ -1,0 +1,19 @@
+"""What keeps the screens still: no animations, no blinking, folders of their own."""
+
+from __future__ import annotations
+
+import pytest
+from textual.app import App
+
+
+@pytest.fixture(autouse=True)
+def still_screens(tmp_path, monkeypatch):
+    """Run in an empty folder, with no state of other runs, and nothing that moves."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("LAYERVIEW_NO_CACHE", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(App, "animation_level", "none", raising=False)
+    monkeypatch.setattr("textual.constants.TEXTUAL_ANIMATIONS", "none", raising=False)
