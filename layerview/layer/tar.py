@@ -418,22 +418,21 @@ class _Scanner:
         )
         if pax.get(b"GNU.sparse.major") == b"1":
             # Format 1.0: the map stands before the data, a decimal number a line.
-            lines: list[int] = []
+            lines: list[bytes] = []
             used = 0
             text = b""
             wanted = 1
             while len(lines) < wanted:
                 piece = self.window.read(data + used, BLOCK)
+                used += BLOCK
                 if len(piece) < BLOCK or used > MAX_SPECIAL:
                     raise TarDamage("a sparse map is truncated or too long")
-                used += BLOCK
                 *whole, text = (text + piece).split(b"\n")
-                lines.extend(_decimal(line, "sparse map") for line in whole[: wanted - len(lines)])
+                lines += whole
                 if lines:
-                    wanted = 1 + 2 * lines[0]
-                if wanted > MAX_SPECIAL:
-                    raise TarDamage("a sparse map is too long")
-            pieces = list(zip(lines[1::2], lines[2::2], strict=True))
+                    wanted = 1 + 2 * _decimal(lines[0], "sparse map")
+            numbers = [_decimal(line, "sparse map") for line in lines[1:wanted]]
+            pieces = list(zip(numbers[::2], numbers[1::2], strict=True))
             return self._checked_map(pieces, real, stored - used), real, data + used, stored - used
         numbers = [
             _decimal(part, "sparse map")
