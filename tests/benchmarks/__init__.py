@@ -1,0 +1,1 @@
+"""The benchmark: `python -m tests.benchmarks IMAGE.tar ...`; see `__main__`."""
