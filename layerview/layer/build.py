@@ -138,34 +138,19 @@ class _Builder:
     def conflicts(self) -> bool:
         """Whether something stands below an entry of the same tar that is no folder."""
         self._add_parents()
-        kinds, names = self.kinds, self.names
-        rows = self.folders.rows
-        # A folder that no entry names could stand where some other entry does; and one that is
-        # named could be replaced by a later entry of another kind.
-        suspects = [path for path in rows if path and path not in self.dir_rows]
-        by_parent: dict[bytes, set[bytes]] = {}
-        for path in suspects:
-            parent, _, name = path.rpartition(b"/")
-            by_parent.setdefault(parent, set()).add(name)
-        for parent, wanted in by_parent.items():
-            for row in rows[parent]:
-                if names[row] in wanted and kinds[row] not in (_WHITEOUT, _DIR):
-                    return True
-        for path, row in self.dir_rows.items():
-            if rows[path]:
+        kinds, names, rows = self.kinds, self.names, self.folders.rows
+        below: dict[bytes, set[bytes]] = {}
+        for path in rows:
+            if path:
                 parent, _, name = path.rpartition(b"/")
-                siblings = rows[parent]
-                if siblings[-1] != row and self._replaced(siblings, name, row):
-                    return True
-        return False
-
-    def _replaced(self, siblings: list[int], name: bytes, row: int) -> bool:
-        # Rows of a folder are in tar order here: only those behind `row` can replace it.
-        for other in reversed(siblings):
-            if other <= row:
-                return False
-            if self.names[other] == name and self.kinds[other] not in (_WHITEOUT, _DIR):
-                return True
+                below.setdefault(parent, set()).add(name)
+        for parent, folders in below.items():
+            for row in rows[parent]:
+                if names[row] in folders and kinds[row] not in (_WHITEOUT, _DIR):
+                    path = parent + b"/" + names[row] if parent else names[row]
+                    # A folder that is named and stays empty is replaced as files are.
+                    if path not in self.dir_rows or rows[path] or path in below:
+                        return True
         return False
 
     def _add_parents(self) -> None:

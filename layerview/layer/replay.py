@@ -62,6 +62,7 @@ def replay(raw: RawEntries) -> Iterator[tuple[int, bytes]]:
 def _resolve(root: _Spot, parts: list[bytes]) -> list[bytes]:
     """Follow the symbolic links on a path to a folder, inside the root."""
     done: list[bytes] = []
+    spots: list[_Spot | None] = [root]
     waiting = list(reversed(parts))
     followed = 0
     while waiting:
@@ -69,27 +70,21 @@ def _resolve(root: _Spot, parts: list[bytes]) -> list[bytes]:
         if part == b"..":
             if done:
                 done.pop()
+                spots.pop()
             continue
         if part in (b"", b"."):
             continue
-        spot = _look(root, [*done, part])
+        at = spots[-1]
+        spot = at.below.get(part) if at is not None and at.below is not None else None
         if spot is not None and spot.target is not None and followed < _MAX_LINKS:
             followed += 1
             if spot.target.startswith(b"/"):
-                done = []
+                done, spots = [], [root]
             waiting.extend(reversed(spot.target.split(b"/")))
             continue
         done.append(part)
+        spots.append(spot)
     return done
-
-
-def _look(root: _Spot, parts: list[bytes]) -> _Spot | None:
-    spot: _Spot | None = root
-    for part in parts:
-        if spot is None or spot.below is None:
-            return None
-        spot = spot.below.get(part)
-    return spot
 
 
 def _could_hold(root: _Spot, folders: list[bytes]) -> bool:
