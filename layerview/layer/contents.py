@@ -12,6 +12,7 @@ from layerview.errors import DamageError
 from layerview.layer.blob import Blob, BlobReader
 from layerview.layer.compression import open_plain
 from layerview.layer.index import UNRESOLVED, LayerIndex
+from layerview.layer.seeking import SeekableGzip, can_seek
 from layerview.layer.windows import StreamWindow
 from layerview.progress import QUIET, Progress
 
@@ -63,6 +64,7 @@ class TarContents:
         self._blob = blob
         self._index = index
         self._known: dict[int, bytes] = {}
+        self._seekable: SeekableGzip | None = None
 
     @contextmanager
     def _plain(self, progress: Progress = QUIET) -> Iterator[PlainBytes]:
@@ -80,6 +82,11 @@ class TarContents:
         Raises:
             DamageError: when the layer ends inside the file.
         """
+        if self._blob.compression == "gzip" and can_seek():
+            if self._seekable is None:
+                self._seekable = SeekableGzip(self._blob)
+            yield from _file_pieces(self._index, self._seekable, row, offset, limit)
+            return
         with self._plain() as plain:
             yield from _file_pieces(self._index, plain, row, offset, limit)
 
