@@ -119,19 +119,17 @@ files, and the search column beside the layers shows which layer each one comes 
         self.set_class(compact, "-compact")
         self.set_class(width >= 130, "-wide")
         stack = self.query_one(LayerStack)
-        stack.compact = narrow
-        if narrow:
-            stack.room = max(3, 8 if height < 40 else height // 3)
-            if height < 20:
-                stack.room = max(3, height - 14)
+        if not narrow:
+            room = max(4, (height - (4 if compact else 8)) * 6 // 10)
+        elif height < 20:
+            room = max(3, height - 14)
         else:
-            pane = height - (4 if compact else 8)
-            stack.room = max(4, pane * 6 // 10)
+            room = max(3, 8 if height < 40 else height // 3)
+        stack.fit(compact=narrow, room=room)
         for title in self.query(PaneTitle):
             title.compact = compact
         self.query_one(AreaBar).compact = compact
         self.query_one(FileTree).compact = narrow
-        stack.refresh(layout=True)
         self._show_subject()
         self._show_files_title()
 

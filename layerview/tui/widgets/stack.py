@@ -9,7 +9,6 @@ from typing import ClassVar
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.strip import Strip
@@ -74,7 +73,7 @@ the search for the file under the cursor: the first layer from the top that has 
 
     DEFAULT_CSS = """
     LayerStack {
-        height: auto;
+        height: 1;
         width: 1fr;
     }
     """
@@ -120,13 +119,9 @@ the search for the file under the cursor: the first layer from the top that has 
 
     def show(self, slabs: Sequence[Slab], plinth: str) -> None:
         """Show these layers (base first) over a plinth that carries the image's name."""
-        count_changed = len(slabs) != len(self.slabs)
         self.slabs = slabs
         self.plinth = plinth
-        if count_changed:
-            self.refresh(layout=True)
-        else:
-            self.refresh()
+        self._fit_height()
 
     def show_marks(self, marks: dict[int, Mark]) -> None:
         """Show the search for a file: a mark for each layer number."""
@@ -146,10 +141,17 @@ the search for the file under the cursor: the first layer from the top that has 
     def _has_plinth(self) -> bool:
         return not self.compact and bool(self.plinth)
 
-    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """The rows that all slabs take, and no more than there is room for."""
+    def fit(self, *, compact: bool, room: int) -> None:
+        """Fit the stack to its pane: a narrow one or not, with so many rows to spare."""
+        self.compact = compact
+        self.room = room
+        self._fit_height()
+
+    def _fit_height(self) -> None:
         rows = len(self.slabs) * (1 if self.one_row() else 3) + self._has_plinth()
-        return max(1, min(rows, self.room) if self.room else rows)
+        # An explicit height: Textual may keep an automatic one that was asked for too early.
+        self.styles.height = max(1, min(rows, self.room) if self.room else rows)
+        self.refresh()
 
     def _layout_rows(self) -> list[tuple[str, int]]:
         """Return what each row shows: a kind, and a layer number or a count."""
