@@ -67,7 +67,7 @@ def snapshot(top: Path | str) -> dict[bytes, Found]:
     """Look at a folder (b"") and everything below it, by relative path; without recursion."""
     base = os.fsencode(str(top))
     found = {b"": look(base)}
-    waiting = [b""]
+    waiting = [b""] if found[b""].kind == stat.S_IFDIR else []
     while waiting:
         folder = waiting.pop()
         for name in os.listdir(base + b"/" + folder):
