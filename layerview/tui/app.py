@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -199,5 +200,8 @@ def run(
         cache=cache,
         theme=theme,
     )
+    # Work in other threads may hold the interpreter for 5 ms at a time by default; a key must not
+    # wait for that several times over.
+    sys.setswitchinterval(0.001)
     app.run()
     return app.return_code or 0

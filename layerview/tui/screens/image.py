@@ -43,7 +43,7 @@ REST = 0.06
 """Seconds the cursor must rest before a file's content is read."""
 
 REBUILD = 0.25
-"""Seconds between two looks of the view while layers come in."""
+"""Seconds at least between two views while layers come in."""
 
 
 class ImageScreen(ImageWork):
@@ -85,7 +85,7 @@ files, and the search column beside the layers shows which layer each one comes 
                     yield PaneTitle("Layers", glyphs=glyphs, id="stack-title")
                     yield LayerStack(glyphs=glyphs, id="stack")
                 with Pane(id="details-pane"):
-                    yield PaneTitle("", glyphs=glyphs, id="details-title")
+                    yield PaneTitle("Layer", glyphs=glyphs, id="details-title")
                     yield LayerDetails(glyphs=glyphs, id="details")
             with Vertical(id="right"):
                 with Pane(id="files-pane"):
@@ -178,7 +178,6 @@ files, and the search column beside the layers shows which layer each one comes 
         self._pane_failed("files", message.reason)
 
     @on(ImageWork.Event)
-    @on(ImageWork.ReadingOn)
     def _loader_event(self, message: ImageWork.Event) -> None:
         from layerview.sources import background
 
@@ -197,10 +196,9 @@ files, and the search column beside the layers shows which layer each one comes 
             opened.take_layer(event.layer)
             if opened.all_in:
                 self._all_in()
-            elif time.monotonic() - self._rebuilt > REBUILD:
-                self._rebuild()
             else:
-                self._later("rebuild", REBUILD, self._rebuild, push_back=False)
+                wait = max(0.0, self._rebuilt + self._pause - time.monotonic())
+                self._later("rebuild", wait, self._rebuild, push_back=False)
         elif isinstance(event, background.Verified):
             self._take_verified(event.number, event.ok, event.message)
         elif isinstance(event, background.LoadFailed):
@@ -215,7 +213,6 @@ files, and the search column beside the layers shows which layer each one comes 
         assert self.opened is not None
         self.opened.finished = True
         self._rebuild()
-        self.measure_waste()
 
     def _take_verified(self, number: int, ok: bool, reason: str) -> None:
         assert self.opened is not None
@@ -228,6 +225,8 @@ files, and the search column beside the layers shows which layer each one comes 
         self._show_details()
 
     def _pane_failed(self, pane: str, reason: str) -> None:
+        self._failed = pane == "files"
+        self._show_subject()
         text = f"{self.app.glyphs.waste} {printable(reason)}"
         if pane == "files":
             self.query_one(FileTree).clear(text, "r tries again, Esc goes back", error=True)
@@ -241,14 +240,31 @@ files, and the search column beside the layers shows which layer each one comes 
     # The tree's rows ---------------------------------------------------------------------------
 
     def _rebuild(self) -> None:
-        """Lay the loaded layers over one another, and the rows over that."""
+        """Lay the loaded layers over one another, in a worker; one such work at a time."""
         self._no_longer("rebuild")
-        self._rebuilt = time.monotonic()
         if self.opened is None:
             return
-        self.opened.view = self.opened.make_view()
+        if self._building:
+            self._build_again = True
+            return
+        self._building, self._build_again = True, False
+        self.build_view()
+
+    @on(ImageWork.ViewBuilt)
+    def _view_built(self, message: ImageWork.ViewBuilt) -> None:
+        assert self.opened is not None
+        self._building = False
+        self._rebuilt = time.monotonic()
+        # Building shall never take more than a part of the time, however large the image is.
+        self._pause = max(REBUILD, 4 * message.seconds)
+        self.opened.view = message.view
         self._lay_rows()
         self._show_details()
+        self._show_subject()
+        if self._build_again:
+            self._rebuild()
+        elif self.opened.finished and self.opened.waste is None:
+            self.measure_waste()
 
     def _lay_rows(self, at: bytes | None = None, *, fresh: bool = False) -> None:
         """Make the rows anew: in a worker whenever that can take long."""
@@ -286,7 +302,8 @@ files, and the search column beside the layers shows which layer each one comes 
         if opened is None:
             name = printable(self.image_name)
             areas.show((), [strong(name)])
-            row.show([[strong(name)], [muted("opening")]])
+            state = ("not opened", "error", False) if self._failed else muted("opening")
+            row.show([[strong(name)], [state]])
             return
         image = opened.image
         subject = describe(opened, self.app.binary_sizes, self.app.glyphs)
@@ -406,9 +423,13 @@ files, and the search column beside the layers shows which layer each one comes 
             elif not self.resolution.exists and not self.resolution.loop:
                 notes.append(("the link leads to nothing", "muted"))
         if shown.type != "file":
+            about = [] if shown.type == "whiteout" else self._mode_pieces(shown)
             title.show(
                 "Content",
-                [muted(shown.type), *self._mode_pieces(shown)],
+                [
+                    muted(shown.type),
+                    *(self._mode_pieces(shown) if shown.type != "whiteout" else ()),
+                ],
                 chip=chip,
                 name=name,
             )
@@ -651,7 +672,9 @@ files, and the search column beside the layers shows which layer each one comes 
     def action_retry(self) -> None:
         """Try again what failed."""
         if self.opened is None:
+            self._failed = False
             self.query_one(FileTree).clear("Opening")
+            self._show_subject()
             self.open_image()
         elif not self.opened.finished:
             self.opened.stopped = False

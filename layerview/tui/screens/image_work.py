@@ -20,6 +20,7 @@ from layerview.tui.tree_sources import LayerTree, PrunedTree, TreeSource, Unifie
 from layerview.tui.widgets.content import split_lines
 from layerview.tui.working import TellsFailures
 from layerview.view.resolve import Resolution
+from layerview.view.union import UnionView
 
 if TYPE_CHECKING:
     from layerview.sources.image import Image
@@ -69,6 +70,14 @@ class ImageWork(TellsFailures, Screen[None]):
         def can_replace(self, message: Message) -> bool:
             """Progress replaces older progress."""
             return isinstance(message, ImageWork.ReadingOn)
+
+    class ViewBuilt(Message):
+        """The layers that are loaded lie over one another; all sizes are summed up."""
+
+        def __init__(self, view: UnionView, seconds: float) -> None:
+            self.view = view
+            self.seconds = seconds
+            super().__init__()
 
     class RowsReady(Message):
         """The tree's rows are laid out."""
@@ -125,8 +134,12 @@ class ImageWork(TellsFailures, Screen[None]):
         self._want_hex: bool | None = None
         self._timers_by_name: dict[str, Timer] = {}
         self._found = ""
+        self._failed = False
         self._content_name = ""
         self._rebuilt = 0.0
+        self._pause = 0.0
+        self._building = False
+        self._build_again = False
         self._progress: dict[str, Progress] = {}
         self._loader: object | None = None
         self._source: TreeSource | None = None
@@ -149,7 +162,7 @@ class ImageWork(TellsFailures, Screen[None]):
     @property
     def has_waiting_work(self) -> bool:
         """Whether a delayed call is still to come."""
-        return bool(self._timers_by_name)
+        return bool(self._timers_by_name) or self._building
 
     def _no_longer(self, name: str) -> None:
         """Take back a delayed call."""
@@ -231,6 +244,16 @@ class ImageWork(TellsFailures, Screen[None]):
                 self.post_message(self.WorkFailed("files", str(error)))
         finally:
             loader.cancel()
+
+    @work(thread=True, exit_on_error=False, group="view", description="Merging")
+    def build_view(self) -> None:
+        """Merge the layers that are loaded, and sum up their sizes while nobody waits."""
+        assert self.opened is not None
+        began = time.monotonic()
+        view = self.opened.make_view()
+        view.summary(b"")
+        if not get_current_worker().is_cancelled:
+            self.post_message(self.ViewBuilt(view, time.monotonic() - began))
 
     def _plain_source(self) -> TreeSource:
         assert self.opened is not None

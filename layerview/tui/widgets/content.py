@@ -135,7 +135,7 @@ Page Down, Home and End scroll; **b** changes between text and bytes; **x** extr
         return [
             (line, color)
             for text, color in self._notes
-            for line in (wrap(text, width) if width_of(text) > width else [text])
+            for line in (wrap(text, width) if "   " not in text else [text])
         ]
 
     def on_resize(self) -> None:

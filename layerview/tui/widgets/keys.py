@@ -19,6 +19,7 @@ class Keys(Footer):
     SHORT: ClassVar[dict[str, tuple[str, str]]] = {
         "image.layer": ("l", "layer"),
         "app.palette": ("^P", "all"),
+        "tree.choose": ("Enter", "content"),
         "images.open_file": ("o", "open file"),
     }
     """Binding id: key and description for a narrow window."""
@@ -35,6 +36,9 @@ class Keys(Footer):
         "image.sort",
     )
     """Binding ids to leave out in a narrow window, in this order."""
+
+    NARROW: ClassVar[tuple[str, ...]] = ("tree.choose",)
+    """Binding ids that are worth a place only where panes take turns."""
 
     DEFAULT_CSS = """
     Keys {
@@ -54,6 +58,12 @@ class Keys(Footer):
             if binding.show and binding.action not in seen:
                 seen.add(binding.action)
                 bindings.append((binding, enabled, tooltip))
+        if self.screen.has_class("-narrow"):
+            bindings += [
+                (binding, enabled, tooltip)
+                for _, binding, enabled, tooltip in self.screen.active_bindings.values()
+                if binding.id in self.NARROW
+            ]
         bindings.sort(key=lambda item: (item[0].id or "").startswith("app."))
         room = self.size.width or self.app.size.width - 2
         texts = [self._texts(item[0], False) for item in bindings]

@@ -274,7 +274,8 @@ the search for the file under the cursor: the first layer from the top that has 
         if slab.missing:
             hatch = paint.style(paint.layer(slab.hue), "background")
             if number:
-                text = f" {slab.number} "
+                arrow = self.glyphs.selected if slab.number == self.selected else " "
+                text = f" {slab.number}{arrow}"
                 line.add(text, style).add(self.glyphs.hatch * (width - len(text)), hatch)
             else:
                 line.add(self.glyphs.hatch * width, hatch)

@@ -292,7 +292,7 @@ folder above, cut into the colours of the layers that hold the bytes; the number
         }.get(change, (" ", "muted"))
         line.add(sign, paint.style(color, back, True))
         doubt = self.complete and not node.certain
-        line.add(glyphs.unknown if doubt else " ", faint)
+        line.add(glyphs.unknown if doubt else " ", paint.style("line", back))
         deleted = change == "deleted"
         indent = min(2 * row.depth, max(0, name_width - 16))
         line.add(" " * indent, text)
