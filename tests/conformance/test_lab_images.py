@@ -93,8 +93,7 @@ def test_every_command_opens_it(name: str, run: Command, tmp_path: Path) -> None
     content = run("cat", image, "/bin/sh")
     assert hashlib.sha256(content).hexdigest() == winner["sha256"].removeprefix("sha256:")
     run("extract", image, "/bin/busybox", str(tmp_path / "out"))
-    (extracted,) = [path for path in tmp_path.rglob("busybox") if path.is_file()]
-    assert extracted.read_bytes() == content
+    assert (tmp_path / "out").read_bytes() == content
     assert run.json("diff", image, image)["files"] == []
     for words in (
         ["layers", image],
