@@ -54,9 +54,9 @@ def open_image(name: str, *, platform: str | None = None, progress: Progress = Q
     wanted = Platform.parse(platform) if platform is not None else None
     transport, location, selector = split_name(name)
     if transport == "demo":
-        from layerview.sources.demo import demo_image
+        from layerview.sources.demo import DEFAULT_REFERENCE, demo_image
 
-        return _open_folder("oci", str(demo_image(progress)), selector, wanted)
+        return _open_folder("oci", str(demo_image(progress)), selector or DEFAULT_REFERENCE, wanted)
     if location != "-" and os.path.isdir(location):
         return _open_folder(transport, location, selector, wanted)
     archive = Archive(location, progress)
