@@ -39,7 +39,7 @@ def run(words: Sequence[str]) -> int:
                         printable(str(step["comment"] or "")),
                     ]
                 )
-            table(rows, right=(2, 3))
+            table(rows, right=(2, 3), cut=4)
         return report([found])
 
 

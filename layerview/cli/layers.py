@@ -42,7 +42,7 @@ def run(words: Sequence[str]) -> int:
                         printable(instruction(source.created_by)) or "(no history)",
                     ]
                 )
-            table(rows, right=(0, 1, 2, 3))
+            table(rows, right=(0, 1, 2, 3), cut=6)
             total = format_size(found.view.total_bytes, binary=arguments.binary)
             shown = format_size(found.view.live_bytes, binary=arguments.binary)
             print(f"{total} in {len(found.layers)} layers, of which {shown} show")

@@ -141,20 +141,31 @@ def _quoted(text: str | None) -> str:
     return "null" if text is None else f'"{text}"'
 
 
-def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
+def table(
+    rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), cut: int | None = None
+) -> None:
     """Print rows in columns; the first row is the heading.
 
     Args:
         rows: cells, safe to print.
         right: columns whose cells stand right.
+        cut: the column that gives way where a terminal is too narrow; pipes get all of it.
     """
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    if cut is not None and sys.stdout.isatty():
+        from shutil import get_terminal_size
+
+        excess = sum(widths) + 3 * (len(widths) - 1) - get_terminal_size().columns
+        widths[cut] = min(widths[cut], max(20, widths[cut] - excess))
     last = len(widths) - 1
     for row in rows:
         cells = []
         for column, cell in enumerate(row):
+            width = widths[column]
+            if len(cell) > width:
+                cell = cell[: width - 1] + "…"
             if column in right:
-                cells.append(cell.rjust(widths[column]))
+                cells.append(cell.rjust(width))
             else:
-                cells.append(cell if column == last else cell.ljust(widths[column]))
+                cells.append(cell if column == last else cell.ljust(width))
         sys.stdout.write("   ".join(cells).rstrip() + "\n")

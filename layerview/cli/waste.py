@@ -102,7 +102,7 @@ def _print(waste: Waste, limit: int, *, binary: bool) -> None:
             )
             rows.append([size(item.bytes), versions, f"/{printable(item.path)}"])
         print()
-        table(rows, right=(0,))
+        table(rows, right=(0,), cut=2)
         if len(waste.paths) > limit:
             print(f"and {len(waste.paths) - limit:,} paths more (--limit)")
     dive = waste.dive
