@@ -134,7 +134,7 @@ def unpack(data: bytes) -> LayerIndex:
     source = _Reader(data)
     try:
         columns = _columns(source)
-    except (ValueError, IndexError, StopIteration, OverflowError, UnicodeError):
+    except (ValueError, OverflowError, UnicodeError):
         raise DamageError("an index is damaged") from None
     _check(columns)
     return LayerIndex(columns)
@@ -171,11 +171,14 @@ def _columns(source: _Reader) -> IndexColumns:
     columns.xattrs = _unpack_xattrs(source)
     rows, parts = source.integers(), source.integers()
     columns.devices = dict(zip(rows, zip(parts[::2], parts[1::2], strict=True), strict=True))
-    rows, counts, numbers = source.integers(), source.integers(), iter(source.integers())
-    columns.sparse = {
-        row: tuple((next(numbers), next(numbers)) for _ in range(count))
-        for row, count in zip(rows, counts, strict=True)
-    }
+    rows, counts, numbers = source.integers(), source.integers(), source.integers()
+    at = 0
+    for row, count in zip(rows, counts, strict=True):
+        end = at + 2 * count
+        if not at <= end <= len(numbers):
+            raise DamageError("an index is damaged")
+        columns.sparse[row] = tuple(zip(numbers[at:end:2], numbers[at + 1 : end : 2], strict=True))
+        at = end
     columns.warnings = tuple(
         warning.decode("utf-8", "surrogateescape") for warning in source.blobs()
     )

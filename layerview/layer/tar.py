@@ -38,6 +38,9 @@ _KINDS = {
 _SKIPPED = {b"V": "volume label", b"M": "multi-volume continuation", b"N": "old long names"}
 _XATTR = b"SCHILY.xattr."
 _MAX_INT64 = (1 << 63) - 1
+_MAX_SIZE = 1 << 61
+"""Bytes that one entry can have, and that all sparse files can have together with their holes: so
+no sum of sizes outgrows 64 bits."""
 
 
 class TarDamage(Exception):
@@ -191,6 +194,7 @@ class _Scanner:
         self.entries = entries
         self.most = most
         self.pax: dict[bytes, bytes] = {}
+        self.sparse_bytes = 0
         self.long_name: bytes | None = None
         self.long_link: bytes | None = None
 
@@ -241,7 +245,7 @@ class _Scanner:
                 size = int(raw_size[:11], 8)
             except ValueError:
                 size = number(raw_size)
-            if size < 0 or size > _MAX_INT64 - position - 2 * BLOCK:
+            if size < 0 or size > _MAX_SIZE - position:
                 raise TarDamage(f"an entry's size is absurd at byte {position}: {size}")
             data = position + BLOCK
 
@@ -288,7 +292,7 @@ class _Scanner:
                     link = pax[b"linkpath"]
                 if b"size" in pax:
                     stored = size = _decimal(pax[b"size"], "size")
-                    if size > _MAX_INT64 - position - 2 * BLOCK:
+                    if size > _MAX_SIZE - position:
                         raise TarDamage(f"an entry's size is absurd at byte {position}: {size}")
                 if b"uid" in pax:
                     uid = _clamp_id(_decimal(pax[b"uid"], "uid"))
@@ -478,8 +482,11 @@ class _Scanner:
                 raise TarDamage("a sparse map does not fit its file")
             end = offset + length
             total += length
-        if total > stored or not 0 <= real <= _MAX_INT64:
+        if total > stored or real < 0:
             raise TarDamage("a sparse map does not fit its file")
+        self.sparse_bytes += real
+        if self.sparse_bytes > _MAX_SIZE:
+            raise TarDamage(f"a sparse file's size is absurd: {real}")
         return tuple((offset, length) for offset, length in pieces if length)
 
 
