@@ -1,0 +1,1 @@
+"""A fuzzer that knows the formats: `python -m tests.fuzz --seconds 60`."""
