@@ -50,6 +50,8 @@ class Times:
     """Milliseconds by kind of key, and the keys that were not answered."""
 
     taken: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    cpu: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """The same keys: milliseconds of CPU that the screen's process took meanwhile."""
     unanswered: list[str] = field(default_factory=list)
     results: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """How long what a key started took: a search, a sort."""
@@ -86,13 +88,16 @@ class Typist:
         effect = self._effect(kind, key)
         if effect is None:
             return False
+        before = self.terminal.cpu()
         start = self.terminal.write(KEYS.get(key, key.encode()))
         try:
             painted = self.terminal.wait(effect, PATIENCE)
         except TimedOut:
             times.unanswered.append(f"{kind} {key}")
             return False
-        times.taken[kind if kind != "move" else key].append(1000 * (painted - start))
+        name = key if kind == "move" else kind
+        times.taken[name].append(1000 * (painted - start))
+        times.cpu[name].append(1000 * (self.terminal.cpu() - before))
         return True
 
     def _effect(self, kind: str, key: str) -> Effect | None:
@@ -150,10 +155,15 @@ class Typist:
             self.times.unanswered.append(f"{kind} {needle}")
 
 
-def _moved(panes: Panes, screen: Screen, key: str, place: tuple[int, str]) -> Effect:
-    """Return the test for a moved cursor or a turned marker."""
+def _moved(panes: Panes, screen: Screen, key: str, place: tuple[int, str]) -> Effect | None:
+    """Return the test for a moved cursor or a turned marker; None beyond the ends."""
     row, name = place
     step = {"Down": 1, "Up": -1}.get(key)
+    if key in ("Down", "PageDown", "End") and not panes.name(screen, row + 1):
+        if row + 1 < panes.bottom:
+            return None
+    elif key in ("Up", "PageUp", "Home") and name.endswith(" /"):
+        return None
     if step is not None and panes.top <= row + step < panes.bottom:
         # The sign stands in the next row: nothing but this key does that.
         return lambda screen: panes.cursor(screen) == row + step
@@ -244,10 +254,21 @@ def _walk(typist: Typist, plan: Plan) -> Iterator[None]:
                 # Nothing is left to move through.
                 continue
             # What the key started goes on behind these.
-            for move in ("Up", "Down", "Up", "Down"):
+            for move in ("Down", "Up", "Down", "Up"):
                 press("move", move)
                 yield
         yield from _start_over(typist)
+
+
+def _focus_tree(typist: Typist) -> None:
+    """Bring the keys back to the tree, and wait for its rows; not timed."""
+    for _ in range(8):
+        panes = Panes.find(typist.screen)
+        if panes is not None and focus(typist.screen) == ((panes.title + 1, panes.column + 1),):
+            break
+        typist.terminal.write(KEYS["Shift+Tab"])
+        typist.terminal.idle(0.3)
+    typist.terminal.wait(_has_cursor, 120.0)
 
 
 def _start_over(typist: Typist) -> Iterator[None]:
@@ -286,9 +307,8 @@ def while_loading(
                 typist.press("focus", ("Tab", "Shift+Tab")[key % 2], early)
                 typist.pause()
                 key += 1
-            typist.times = loading
-            if key % 2:
-                typist.press("focus", "Shift+Tab")
+            typist.times = loading if is_reading(terminal.screen) else after
+            _focus_tree(typist)
             for _ in chain.from_iterable(_walk(typist, plan) for _ in range(10)):
                 if not is_reading(terminal.screen):
                     if not is_measuring(terminal.screen):
@@ -302,8 +322,11 @@ def while_loading(
             break
     for kind, taken in early.taken.items():
         loading.taken[f"{kind}, before the first rows"] += taken
+        loading.cpu[f"{kind}, before the first rows"] += early.cpu[kind]
     loading.unanswered += early.unanswered
-    rows = [_row("keys while it loads, caches off", name, loading, GOAL)]
+    row = _row("keys while it loads, caches off", name, loading, GOAL)
+    row.note += f"; {len(early.all)} of {len(loading.all)} came before the tree's first rows"
+    rows = [row]
     if after.all:
         rows.append(_row("keys while waste is measured and layers are hashed", name, after, None))
     return rows
@@ -362,15 +385,19 @@ def _open(surroundings: Surroundings, image: str) -> Terminal:
 
 def _row(what: str, name: str, times: Times, limit: float | None) -> Row:
     every = times.all
-    raw: dict[str, list[float]] = {"all keys, ms": every}
+    if not every:
+        return Row(f"{what}: no key came in time", name, float("nan"), "ms")
+    cpu = [time for taken in times.cpu.values() for time in taken]
+    raw = {"all keys, ms": every, f"all keys (p95 {percentile(cpu, 0.95):.0f} ms), CPU ms": cpu}
     for kind in sorted(times.taken):
         taken = times.taken[kind]
         raw[f"{kind} (p95 {percentile(taken, 0.95):.0f} ms), ms"] = taken
+        raw[f"{kind}, CPU ms"] = times.cpu[kind]
     for kind, taken in times.results.items():
         raw[f"{kind}, from the last key to the rows, ms"] = taken
     raw["peak memory of the screen, MiB"] = times.peaks
     note = f"{len(times.unanswered)} keys without an effect that was known for theirs"
     if times.unanswered:
         note += f": {', '.join(times.unanswered[:8])}"
-    figure = percentile(every, 0.95) if every else float("nan")
+    figure = percentile(every, 0.95)
     return Row(f"{what}, 95th percentile", name, figure, "ms", limit, raw=raw, note=note)

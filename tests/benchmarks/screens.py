@@ -35,15 +35,16 @@ def first_rows(
 def _first_row(name: str, image: str, surroundings: Surroundings, rounds: int) -> Row:
     listed = _shows_layers(surroundings.answer("layers", image))
 
-    def first() -> tuple[float, float]:
+    def first() -> tuple[float, float, float]:
         with _open(surroundings, image, None) as terminal:
             frame = terminal.wait(_shows_title) - terminal.start
-            return 1000 * frame, 1000 * (terminal.wait(listed) - terminal.start)
+            with_list = terminal.wait(listed) - terminal.start
+            return 1000 * frame, 1000 * with_list, 1000 * terminal.cpu()
 
     first()
     times, floor = in_turn(first, lambda: _bare(surroundings), rounds)
     ours = [both[1] for both in times]
-    pairs = ratios(ours, floor)
+    pairs = ratios(ours, [both[0] for both in floor])
     return Row(
         "first screen with the layer list, caches off, by a bare Textual start",
         name,
@@ -52,9 +53,11 @@ def _first_row(name: str, image: str, surroundings: Surroundings, rounds: int) -
         FIRST_GOAL,
         raw={
             "layer list, ms": ours,
-            "bare Textual app, ms": floor,
+            "bare Textual app, ms": [both[0] for both in floor],
             "ratio of each pair": pairs,
             "frame without the list, ms": [both[0] for both in times],
+            "CPU until the layer list, ms": [both[2] for both in times],
+            "CPU of the bare app, ms": [both[1] for both in floor],
         },
     )
 
@@ -98,10 +101,11 @@ def _again_rows(name: str, image: str, surroundings: Surroundings, rounds: int) 
     rows = []
     for at, what, limit in ((0, "tree usable", AGAIN_GOALS.get(name)), (1, "all layers in", None)):
         ours = [both[at] for both in times]
-        pairs = ratios(ours, floor)
+        bare = [both[0] for both in floor]
+        pairs = ratios(ours, bare)
         raw = {
             f"{what}, ms": ours,
-            "bare Textual app, ms": floor,
+            "bare Textual app, ms": bare,
             "ratio of each pair": pairs,
         }
         title = f"second open from the cache, {what}, by a bare Textual start"
@@ -114,11 +118,11 @@ def _open(surroundings: Surroundings, image: str, cache: str | None) -> Terminal
     return Terminal(layerview(image), environment, str(surroundings.neutral))
 
 
-def _bare(surroundings: Surroundings) -> float:
-    """Return the milliseconds from exec until the bare app's text is on the screen."""
+def _bare(surroundings: Surroundings) -> tuple[float, float]:
+    """Return the milliseconds from exec until the bare app's text is there, and of CPU."""
     with Terminal(BARE, surroundings.environment(), str(surroundings.neutral)) as terminal:
         shown = terminal.wait(lambda screen: SHOWN in screen.text())
-        return 1000 * (shown - terminal.start)
+        return 1000 * (shown - terminal.start), 1000 * terminal.cpu()
 
 
 def _shows_title(screen: Screen) -> bool:
