@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from layerview.sizes import format_size
 from layerview.text import printable
 from layerview.tui.glyphs import Glyphs
 from layerview.tui.opened import LayerState, OpenedImage, Status
+from layerview.tui.tree_sources import Weight
 from layerview.tui.widgets.chrome import Piece, muted, plain, strong
 from layerview.tui.widgets.details import BLANK, Fact
 from layerview.tui.widgets.stack import Mark
@@ -45,8 +45,8 @@ def describe(opened: OpenedImage, binary: bool, glyphs: Glyphs) -> Subject:
         groups.append([muted(reading + ", "), strong("Esc"), muted(" stops")])
         short = [name, muted(f"  {reading}, Esc stops")]
     else:
-        whole = opened.view.summary(b"")
-        groups.append([strong(words(whole.bytes)), muted(" unified")])
+        whole = opened.view.summary(b"") if opened.summed else None
+        groups.append([strong(words(whole.bytes if whole else None)), muted(" unified")])
         if opened.stopped:
             groups.append([strong("stopped", "warning"), muted(", r reads on")])
             short.append(("  stopped, r reads on", "warning", True))
@@ -54,7 +54,8 @@ def describe(opened: OpenedImage, binary: bool, glyphs: Glyphs) -> Subject:
             wasted = words(opened.waste.wasted_bytes)
             groups.append([strong(wasted, "warning"), (" wasted", "warning", False)])
             short.append((f"  {wasted} wasted", "warning", True))
-        groups.append([strong(f"{whole.files:,}"), muted(" files")])
+        if whole is not None:
+            groups.append([strong(f"{whole.files:,}"), muted(" files")])
     right = [muted(image.platform)]
     if image.config.created:
         right.append(muted("   " + time_words(image.config.created)[:10]))
@@ -62,7 +63,7 @@ def describe(opened: OpenedImage, binary: bool, glyphs: Glyphs) -> Subject:
 
 
 def about(
-    node: Node, weight: tuple[int, Mapping[int, int]] | None, opened: OpenedImage, binary: bool
+    node: Node, weight: Weight | None, opened: OpenedImage, binary: bool
 ) -> list[tuple[str, str]]:
     """Say something about what has no content, in lines with the variables of their colours."""
     if node.type == "whiteout":
@@ -71,6 +72,8 @@ def about(
     if weight is None:
         return [(f"a {node.type}; it has no content", "muted")]
     size, by_layer = weight
+    if size is None:
+        return []
     lines = [(f"{format_size(size, binary=binary)} in this folder and below", "foreground")]
     for layer, held in sorted(by_layer.items(), key=lambda item: -item[1])[:12]:
         held_words = format_size(held, binary=binary)

@@ -92,6 +92,8 @@ class OpenedImage:
         self.view: UnionView = self.make_view()
         self.finished = False
         self.stopped = False
+        self.summed = False
+        """The sizes of the view's folders are summed up."""
         self.waste: Waste | None = None
         self.causes: dict[int, CausedWaste] = {}
         self.changes: dict[int, LayerChanges] = {}

@@ -24,6 +24,10 @@ OPENED_AT_ONCE = 400
 """About how many rows a search opens by itself."""
 
 
+Weight = tuple[int | None, Mapping[int, int]]
+"""Bytes at and below a node, and the same by layer; None while nobody has summed them up."""
+
+
 class AnyFolder(Protocol):
     """The children of a folder, in path order."""
 
@@ -47,7 +51,7 @@ class TreeSource(Protocol):
     def folder(self, path: bytes) -> AnyFolder:
         """Return the children of a folder."""
 
-    def weigh(self, node: Node) -> tuple[int, Mapping[int, int]]:
+    def weigh(self, node: Node) -> Weight:
         """Return the bytes at and below a node, and the same by layer."""
 
     def change(self, node: Node) -> str:
@@ -63,8 +67,16 @@ class TreeSource(Protocol):
 class UnifiedTree:
     """What a container of the image sees."""
 
-    def __init__(self, view: UnionView) -> None:
+    def __init__(self, view: UnionView, *, summed: bool = True) -> None:
+        """Show a view.
+
+        Args:
+            view: what to show.
+            summed: whether the sizes of folders are summed up already; if not, they are left
+                unknown, for summing up all of a large image takes a moment.
+        """
         self.view = view
+        self._summed = summed
         self._base = next(
             (number for number, index in enumerate(view.layers) if index is not None), 0
         )
@@ -77,11 +89,13 @@ class UnifiedTree:
         """Return the children of a folder."""
         return self.view.folder(path)
 
-    def weigh(self, node: Node) -> tuple[int, Mapping[int, int]]:
+    def weigh(self, node: Node) -> Weight:
         """Return the live bytes at and below a node, and the same by layer."""
         if not node.is_dir:
             owner = node.written
             return node.size, ({owner: node.size} if owner is not None else {})
+        if not self._summed:
+            return None, {}
         summary = self.view.summary(node.path)
         return summary.bytes, summary.by_layer
 
@@ -90,7 +104,7 @@ class UnifiedTree:
         layer = node.layer
         if node.is_dir:
             owners = self.weigh(node)[1]
-            if len(owners) > 1:
+            if len(owners) > 1 or not self._summed:
                 return ""
             layer = next(iter(owners), layer)
         if layer is None or layer == self._base or not node.path:
@@ -178,7 +192,7 @@ class LayerTree:
         folder = ChangedFolder(self.view, self.changes, self.layer, path)
         return LayerFolder(folder, index, index.find_dir(path))
 
-    def weigh(self, node: Node) -> tuple[int, Mapping[int, int]]:
+    def weigh(self, node: Node) -> Weight:
         """Return the layer's bytes at and below a node."""
         index = self.view.layers[self.layer]
         if index is None:
@@ -250,7 +264,7 @@ class PrunedFolder:
         self,
         folder: AnyFolder,
         positions: Sequence[int],
-        weigh: Callable[[Node], tuple[int, Mapping[int, int]]],
+        weigh: Callable[[Node], Weight],
     ) -> None:
         self._folder = folder
         self._positions = positions
@@ -277,7 +291,7 @@ class PrunedFolder:
         count = len(self)
         if key == "name":
             return range(count - 1, -1, -1) if reverse else range(count)
-        sizes = [self._weigh(self[at])[0] for at in range(count)]
+        sizes = [self._weigh(self[at])[0] or 0 for at in range(count)]
         return array("Q", sorted(range(count), key=sizes.__getitem__, reverse=not reverse))
 
 
@@ -333,7 +347,7 @@ class PrunedTree:
         """Return the root folder."""
         return self.source.root()
 
-    def weigh(self, node: Node) -> tuple[int, Mapping[int, int]]:
+    def weigh(self, node: Node) -> Weight:
         """Return what the node weighs unfiltered."""
         return self.source.weigh(node)
 

@@ -189,15 +189,16 @@ files, and the search column beside the layers shows which layer each one comes 
             opened.layers[event.number].status = Status.READING
         elif isinstance(event, background.LayerProgress):
             layer = opened.layers[event.number]
-            if layer.status in (Status.WAITING, Status.READING):
-                layer.status = Status.READING
-                layer.done, layer.total = event.done, event.total or layer.total
+            if layer.status not in (Status.WAITING, Status.READING):
+                return  # It is read, and hashed now behind the screen.
+            layer.status = Status.READING
+            layer.done, layer.total = event.done, event.total or layer.total
         elif isinstance(event, background.LayerLoaded):
             opened.take_layer(event.layer)
             if opened.all_in:
                 self._all_in()
             else:
-                wait = max(0.0, self._rebuilt + self._pause - time.monotonic())
+                wait = max(0.0, self._rebuilt + REBUILD - time.monotonic())
                 self._later("rebuild", wait, self._rebuild, push_back=False)
         elif isinstance(event, background.Verified):
             self._take_verified(event.number, event.ok, event.message)
@@ -240,30 +241,29 @@ files, and the search column beside the layers shows which layer each one comes 
     # The tree's rows ---------------------------------------------------------------------------
 
     def _rebuild(self) -> None:
-        """Lay the loaded layers over one another, in a worker; one such work at a time."""
+        """Lay the layers that are loaded over one another; once all are, sum up the sizes too."""
         self._no_longer("rebuild")
         if self.opened is None:
             return
-        if self._building:
-            self._build_again = True
+        self._rebuilt = time.monotonic()
+        if self.opened.finished:
+            self._building = True
+            self.build_view()
             return
-        self._building, self._build_again = True, False
-        self.build_view()
+        self.opened.view = self.opened.make_view()
+        self._lay_rows()
+        self._show_details()
 
     @on(ImageWork.ViewBuilt)
     def _view_built(self, message: ImageWork.ViewBuilt) -> None:
         assert self.opened is not None
         self._building = False
-        self._rebuilt = time.monotonic()
-        # Building shall never take more than a part of the time, however large the image is.
-        self._pause = max(REBUILD, 4 * message.seconds)
         self.opened.view = message.view
+        self.opened.summed = True
         self._lay_rows()
         self._show_details()
         self._show_subject()
-        if self._build_again:
-            self._rebuild()
-        elif self.opened.finished and self.opened.waste is None:
+        if self.opened.waste is None:
             self.measure_waste()
 
     def _lay_rows(self, at: bytes | None = None, *, fresh: bool = False) -> None:
@@ -426,10 +426,7 @@ files, and the search column beside the layers shows which layer each one comes 
             about = [] if shown.type == "whiteout" else self._mode_pieces(shown)
             title.show(
                 "Content",
-                [
-                    muted(shown.type),
-                    *(self._mode_pieces(shown) if shown.type != "whiteout" else ()),
-                ],
+                [muted(shown.type), *about],
                 chip=chip,
                 name=name,
             )

@@ -72,11 +72,10 @@ class ImageWork(TellsFailures, Screen[None]):
             return isinstance(message, ImageWork.ReadingOn)
 
     class ViewBuilt(Message):
-        """The layers that are loaded lie over one another; all sizes are summed up."""
+        """All layers lie over one another, and all sizes are summed up."""
 
-        def __init__(self, view: UnionView, seconds: float) -> None:
+        def __init__(self, view: UnionView) -> None:
             self.view = view
-            self.seconds = seconds
             super().__init__()
 
     class RowsReady(Message):
@@ -137,9 +136,7 @@ class ImageWork(TellsFailures, Screen[None]):
         self._failed = False
         self._content_name = ""
         self._rebuilt = 0.0
-        self._pause = 0.0
         self._building = False
-        self._build_again = False
         self._progress: dict[str, Progress] = {}
         self._loader: object | None = None
         self._source: TreeSource | None = None
@@ -245,22 +242,21 @@ class ImageWork(TellsFailures, Screen[None]):
         finally:
             loader.cancel()
 
-    @work(thread=True, exit_on_error=False, group="view", description="Merging")
+    @work(thread=True, exclusive=True, exit_on_error=False, group="view", description="Summing up")
     def build_view(self) -> None:
-        """Merge the layers that are loaded, and sum up their sizes while nobody waits."""
+        """Merge all layers, and sum up their sizes while nobody waits."""
         assert self.opened is not None
-        began = time.monotonic()
         view = self.opened.make_view()
         view.summary(b"")
         if not get_current_worker().is_cancelled:
-            self.post_message(self.ViewBuilt(view, time.monotonic() - began))
+            self.post_message(self.ViewBuilt(view))
 
     def _plain_source(self) -> TreeSource:
         assert self.opened is not None
         if self.layer_only is not None:
             changes = self.opened.changes.get(self.layer_only)
             return LayerTree(self.opened.view, self.layer_only, changes)
-        return UnifiedTree(self.opened.view)
+        return UnifiedTree(self.opened.view, summed=self.opened.summed)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="rows", description="Searching")
     def lay_rows(self, expanded: list[bytes], at: bytes | None) -> None:

@@ -91,9 +91,10 @@ class AreaBar(Painted):
 
     def show(self, place: Sequence[str], subject: Sequence[Piece] = ()) -> None:
         """Show where the image lies, and (when compact) what it is."""
-        self.place = tuple(place)
-        self.subject = subject
-        self.refresh()
+        if (tuple(place), subject) != (self.place, self.subject):
+            self.place = tuple(place)
+            self.subject = subject
+            self.refresh()
 
     def render_line(self, y: int) -> Strip:
         """Paint the bar."""
@@ -145,9 +146,10 @@ class SubjectRow(Painted):
 
     def show(self, groups: Sequence[Sequence[Piece]], right: Sequence[Piece] = ()) -> None:
         """Show groups of pieces from the left, the least important last, and some at the right."""
-        self.groups = groups
-        self.right = right
-        self.refresh()
+        if (groups, right) != (self.groups, self.right):
+            self.groups = groups
+            self.right = right
+            self.refresh()
 
     def render_line(self, y: int) -> Strip:
         """Paint the row; groups that find no room are left out."""

@@ -119,14 +119,16 @@ the search for the file under the cursor: the first layer from the top that has 
 
     def show(self, slabs: Sequence[Slab], plinth: str) -> None:
         """Show these layers (base first) over a plinth that carries the image's name."""
-        self.slabs = slabs
-        self.plinth = plinth
-        self._fit_height()
+        if slabs != self.slabs or plinth != self.plinth:
+            self.slabs = slabs
+            self.plinth = plinth
+            self._fit_height()
 
     def show_marks(self, marks: dict[int, Mark]) -> None:
         """Show the search for a file: a mark for each layer number."""
-        self.marks = marks
-        self.refresh()
+        if marks != self.marks:
+            self.marks = marks
+            self.refresh()
 
     def watch_selected(self) -> None:
         """Repaint when the selection moves."""

@@ -23,11 +23,8 @@ from layerview.tui.tree_rows import TreeRows
 from layerview.tui.widgets.chrome import Painted
 
 if TYPE_CHECKING:
-    from layerview.tui.tree_sources import TreeSource
+    from layerview.tui.tree_sources import TreeSource, Weight
     from layerview.view.nodes import Node
-
-Weight = tuple[int, Mapping[int, int]]
-"""Bytes, and the same split by layer."""
 
 
 class FileTree(Painted, ScrollView, can_focus=True):
@@ -313,7 +310,9 @@ folder above, cut into the colours of the layers that hold the bytes; the number
         if deleted and not shown:
             size_text, size_style = "", faint
         else:
-            size_text = format_size(shown, binary=self.binary)
+            size_text = glyphs.ellipsis
+            if shown is not None:
+                size_text = format_size(shown, binary=self.binary)
             size_style = faint if shown == 0 else (muted if deleted else text)
         line.add(fit(size_text, 10, right=True), size_style)
         if bar_width:
@@ -327,18 +326,21 @@ folder above, cut into the colours of the layers that hold the bytes; the number
         self,
         line: Line,
         branch: object,
-        size: int,
+        size: int | None,
         by_layer: Mapping[int, int],
         width: int,
         back: str,
     ) -> None:
         paint = self.paint
         whole = size if branch is None else self._folder_weight(branch)
+        if size is None or whole is None:
+            line.add(" " * width, paint.style(back=back))
+            return
         for signs, layer in cut_bar(width, share_of(size, whole), by_layer, self.glyphs):
             color = paint.color("track") if layer is None else paint.layer(self._hue(layer))
             line.add(signs, paint.style(color, back))
 
-    def _folder_weight(self, branch: object) -> int:
+    def _folder_weight(self, branch: object) -> int | None:
         assert self.rows is not None
         path: bytes = branch.path  # type: ignore[attr-defined]
         weight = self._weights.get(path)
