@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from struct import Struct
+from typing import Any
 from zlib import adler32
 
 from layerview.layer.kinds import Kind
@@ -21,6 +22,8 @@ MAX_ENTRIES = 16_000_000
 """Entries of one layer; more are damage."""
 MAX_NAME_BYTES = 1 << 30
 """Bytes of all names of one layer together."""
+MAX_KEPT_BYTES = 1 << 28
+"""Bytes that long link targets, extended attributes and sparse maps of one layer may take."""
 
 _HEADER = Struct("100s24s12s12s8sc100s8s")
 _ZERO_BLOCK = bytes(BLOCK)
@@ -37,6 +40,9 @@ _KINDS = {
 }
 _SKIPPED = {b"V": "volume label", b"M": "multi-volume continuation", b"N": "old long names"}
 _XATTR = b"SCHILY.xattr."
+_NAMES = (b"path", b"linkpath", b"GNU.sparse.name")
+_ITEM_BYTES = 200
+"""What an object in a dict or tuple takes beside its bytes, roughly."""
 _MAX_INT64 = (1 << 63) - 1
 _MAX_SIZE = 1 << 61
 """Bytes that one entry can have, and that all sparse files can have together with their holes: so
@@ -75,6 +81,20 @@ class RawEntries:
     def warn(self, text: str) -> None:
         """Note something odd; the same text is counted, not repeated."""
         self.warnings[text] = self.warnings.get(text, 0) + 1
+
+    def drop_unfinished(self) -> None:
+        """Forget what was noted of an entry in whose midst damage was found."""
+        row = len(self.kinds)
+        few: tuple[dict[int, Any], ...] = (
+            self.fractions,
+            self.targets,
+            self.links,
+            self.xattrs,
+            self.devices,
+            self.sparse,
+        )
+        for values in few:
+            values.pop(row, None)
 
 
 def number(field: bytes) -> int:
@@ -117,6 +137,7 @@ def parse_pax(data: bytes) -> dict[bytes, bytes]:
         TarDamage: when a record does not have that form.
     """
     records: dict[bytes, bytes] = {}
+    sparse_map: list[bytes] = []
     at = 0
     while at < len(data) and data[at]:
         space = data.find(b" ", at, at + 20)
@@ -130,18 +151,20 @@ def parse_pax(data: bytes) -> dict[bytes, bytes]:
             raise TarDamage("a pax record is malformed")
         key = data[space + 1 : equals]
         value = data[equals + 1 : end - 1]
+        if not key or b"\0" in key or (b"\0" in value and key in _NAMES):
+            raise TarDamage("a pax record has a NUL where none can be")
         if key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):
             # Format 0.0 repeats both keywords once a piece; their order is all there is.
-            earlier = records.get(b"GNU.sparse.map", b"")
-            value = earlier + b"," + value if earlier else value
-            key = b"GNU.sparse.map"
-        if value:
+            sparse_map.append(value)
+        elif value:
             records[key] = value
         else:
             # An empty value takes back what was said before, in the header too: POSIX, pax,
             # and Go's archive/tar reads extended attributes so as well.
             records.pop(key, None)
         at = end
+    if sparse_map:
+        records[b"GNU.sparse.map"] = b",".join(sparse_map)
     return records
 
 
@@ -185,7 +208,10 @@ def scan(window: Window, entries: RawEntries, *, most: int = MAX_ENTRIES) -> Non
         TarDamage: when the tar is truncated or corrupt.
         TooManyEntries: when it has more than `most`.
     """
-    _Scanner(window, entries, most).run()
+    try:
+        _Scanner(window, entries, most).run()
+    finally:
+        entries.drop_unfinished()
 
 
 class _Scanner:
@@ -195,6 +221,7 @@ class _Scanner:
         self.most = most
         self.pax: dict[bytes, bytes] = {}
         self.sparse_bytes = 0
+        self.kept_bytes = 0
         self.long_name: bytes | None = None
         self.long_link: bytes | None = None
 
@@ -290,6 +317,8 @@ class _Scanner:
                 link = self.long_link
                 if b"linkpath" in pax:
                     link = pax[b"linkpath"]
+                if link is not None:
+                    self._keep(len(link))
                 if b"size" in pax:
                     stored = size = _decimal(pax[b"size"], "size")
                     if size > _MAX_SIZE - position:
@@ -367,6 +396,11 @@ class _Scanner:
         mode = number(field[:8]) & 0o7777
         return mode, _clamp_id(number(field[8:16])), _clamp_id(number(field[16:24]))
 
+    def _keep(self, size: int, items: int = 1) -> None:
+        self.kept_bytes += size + items * _ITEM_BYTES
+        if self.kept_bytes > MAX_KEPT_BYTES:
+            raise TarDamage(f"more than {MAX_KEPT_BYTES >> 20} MiB of links and attributes")
+
     def _clear(self) -> None:
         self.pax = {}
         self.long_name = self.long_link = None
@@ -410,6 +444,7 @@ class _Scanner:
     def _take_xattrs(self, row: int, pax: dict[bytes, bytes]) -> None:
         for key, value in pax.items():
             if key.startswith(_XATTR):
+                self._keep(len(key) + len(value))
                 self.entries.xattrs.setdefault(row, {})[key[len(_XATTR) :]] = value
 
     def _pax_sparse(
@@ -484,6 +519,7 @@ class _Scanner:
             total += length
         if total > stored or real < 0:
             raise TarDamage("a sparse map does not fit its file")
+        self._keep(0, len(pieces))
         self.sparse_bytes += real
         if self.sparse_bytes > _MAX_SIZE:
             raise TarDamage(f"a sparse file's size is absurd: {real}")
