@@ -51,7 +51,9 @@ def main() -> int:
         return 0
     # A file that a sparse map makes huge is an error, not a full disk.
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_FILE, _MAX_FILE))
-    place = Path(tempfile.mkdtemp(prefix="layerview-fuzz-"))
+    # In memory where that is possible: thousands of folders are made and removed.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    place = Path(tempfile.mkdtemp(prefix="layerview-fuzz-", dir=memory))
     try:
         if arguments.replay:
             name, file = arguments.replay
