@@ -184,9 +184,18 @@ def _moved(panes: Panes, screen: Screen, key: str, place: tuple[int, str]) -> Ef
     return changed
 
 
+def _is_in_tree(screen: Screen) -> bool:
+    """Whether the tree has the keys."""
+    panes = Panes.find(screen)
+    return panes is not None and focus(screen) == ((panes.title + 1, panes.column + 1),)
+
+
 def _has_cursor(screen: Screen) -> bool:
     panes = Panes.find(screen)
-    return panes is not None and panes.entry(screen) is None and panes.cursor(screen) is not None
+    if panes is None:
+        return False
+    place = panes.place(screen)
+    return place is not None and bool(place[1]) and panes.entry(screen) is None
 
 
 def _filter_is_open(screen: Screen, typed: str) -> bool:
@@ -263,8 +272,7 @@ def _walk(typist: Typist, plan: Plan) -> Iterator[None]:
 def _focus_tree(typist: Typist) -> None:
     """Bring the keys back to the tree, and wait for its rows; not timed."""
     for _ in range(8):
-        panes = Panes.find(typist.screen)
-        if panes is not None and focus(typist.screen) == ((panes.title + 1, panes.column + 1),):
+        if _is_in_tree(typist.screen):
             break
         typist.terminal.write(KEYS["Shift+Tab"])
         typist.terminal.idle(0.3)
@@ -300,8 +308,7 @@ def while_loading(
     for number in range(sessions):
         with _open(surroundings, image) as terminal:
             typist = Typist(terminal, chance)
-            terminal.wait(lambda screen: Panes.find(screen) is not None)
-            terminal.wait(lambda screen: "RUN " in screen.text())
+            terminal.wait(lambda screen: "RUN " in screen.text() and _is_in_tree(screen))
             key = 0
             while not _has_cursor(terminal.screen) and is_reading(terminal.screen):
                 typist.press("focus", ("Tab", "Shift+Tab")[key % 2], early)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from tests.benchmarks.terminal import Screen
 
 CURSOR = "▌"
-_SIZE = re.compile(r"\s+\d[\d.,]* [kMGT]?B\s")
+_SIZE = re.compile(r"\s+(?:\d[\d.,]* [kMGT]?B|…)\s")
+"""A size, or the sign for one that is not known yet; a cut name has no blank before its sign."""
 
 
 @dataclass(frozen=True, slots=True)
