@@ -6,6 +6,7 @@ Format: moby's image/tarexport; the 25+ form is an OCI layout with a manifest.js
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 
 from layerview.errors import FormatError, LayerviewError, NotFoundError
@@ -186,16 +187,19 @@ def _digest_of_name(member: str) -> Digest | None:
 
 
 def open_remains(archive: Archive) -> Image | None:
-    """Open an archive whose manifest was cut off: its layers in the order they stand in.
+    """Open an archive whose manifest was cut off: its layers, as far as they are there.
 
     Returns:
         None when it does not look like an image's archive.
     """
-    members = [
-        name
-        for name in archive.members
-        if name.endswith(b"/layer.tar") or name.startswith(b"blobs/sha256/")
-    ]
+    members = _by_parent(
+        archive,
+        [
+            name
+            for name in archive.members
+            if name.endswith(b"/layer.tar") or name.startswith(b"blobs/sha256/")
+        ],
+    )
     layers: list[LayerSource] = []
     for name in members:
         blob = archive.find(name)
@@ -212,10 +216,32 @@ def open_remains(archive: Archive) -> Image | None:
         name=archive.name,
         place="docker-archive",
         location=archive.name,
-        warnings=["no manifest.json: the layers are shown in the order they stand in"],
+        warnings=["no manifest.json: the order of the layers may be another"],
         damage=archive.damage or ["manifest.json is not in the archive"],
         close=archive.close,
     )
+
+
+def _by_parent(archive: Archive, members: list[bytes]) -> list[bytes]:
+    """Sort `ID/layer.tar` members by the parents that `ID/json` names, the base first."""
+    parents: dict[bytes, bytes] = {}
+    for name in members:
+        folder = name.rpartition(b"/")[0]
+        with suppress(LayerviewError):
+            data = archive.read(folder + b"/json")
+            if data is not None:
+                parent = Fields(load_json(data, "json"), "json").optional_text("parent")
+                parents[folder] = encode(parent or "")
+
+    def depth(name: bytes) -> int:
+        seen: set[bytes] = set()
+        at = name.rpartition(b"/")[0]
+        while at in parents and at not in seen:
+            seen.add(at)
+            at = parents[at]
+        return len(seen)
+
+    return sorted(members, key=depth)
 
 
 def _is_json(blob: Blob) -> bool:
