@@ -233,15 +233,19 @@ def _by_parent(archive: Archive, members: list[bytes]) -> list[bytes]:
                 parent = Fields(load_json(data, "json"), "json").optional_text("parent")
                 parents[folder] = encode(parent or "")
 
-    def depth(name: bytes) -> int:
-        seen: set[bytes] = set()
-        at = name.rpartition(b"/")[0]
-        while at in parents and at not in seen:
-            seen.add(at)
+    depths: dict[bytes, int] = {}
+    for start in parents:
+        chain: list[bytes] = []
+        at = start
+        while at in parents and at not in depths:
+            depths[at] = 0  # known from here on, so that a ring of parents ends
+            chain.append(at)
             at = parents[at]
-        return len(seen)
-
-    return sorted(members, key=depth)
+        depth = depths.get(at, 0)
+        for folder in reversed(chain):
+            depth += 1
+            depths[folder] = depth
+    return sorted(members, key=lambda name: depths.get(name.rpartition(b"/")[0], 0))
 
 
 def _is_json(blob: Blob) -> bool:
