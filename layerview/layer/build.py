@@ -59,7 +59,9 @@ def build_index(raw: RawEntries) -> LayerIndex:
     if builder.conflicts():
         moved = replay(raw)
         builder = _Builder(raw)
-        builder.place(moved)
+        builder.place(moved.rows)
+        builder.inodes = moved.inodes
+        builder.link_targets = moved.targets
     return builder.finish()
 
 
@@ -73,6 +75,10 @@ class _Builder:
         self.dir_rows: dict[bytes, int] = {}
         self.opaque: set[bytes] = set()
         self.root_row: int | None = None
+        self.inodes: dict[int, int] | None = None
+        """Hard links: the row of their inode; None: not yet looked for."""
+        self.link_targets: dict[int, bytes] = {}
+        """Hard links that lead out of this layer: the path they lead to."""
         self.warnings = dict(raw.warnings)
 
     def warn(self, text: str) -> None:
@@ -175,7 +181,7 @@ class _Builder:
         name_of = names.__getitem__
         for bucket in rows.values():
             bucket.sort(key=name_of)
-        inodes = self._link_inodes(links)
+        inodes = self._link_inodes(links) if self.inodes is None else self.inodes
         repeated = self._drop_repeats()
         order_of_dirs = sorted(rows, key=lambda path: path.replace(b"/", b"\0"))
         number_of = {path: number for number, path in enumerate(order_of_dirs)}
@@ -187,6 +193,9 @@ class _Builder:
             order.extend(rows[path])
         dir_starts.append(len(order))
         named = len(order)
+        if raw.links:
+            links = {old: links[old] for old in order if old in links}
+            inodes = {old: inodes[old] for old in links if old in inodes}
         # Inodes that lost their names but are linked to keep a row behind the others.
         position = dict.fromkeys(inodes.values(), -1)
         if position:
@@ -277,8 +286,9 @@ class _Builder:
             folder, _, name = target.rpartition(b"/")
             bucket = rows.get(folder)
             if bucket is None:
+                self.link_targets[row] = target
                 continue
-            found = later = -1
+            found = -1
             low, high = 0, len(bucket)
             while low < high:
                 middle = (low + high) // 2
@@ -288,20 +298,18 @@ class _Builder:
                     high = middle
             while low < len(bucket) and names[bucket[low]] == name:
                 candidate = bucket[low]
-                if kinds[candidate] not in (_WHITEOUT, _DIR, _IMPLIED) and candidate != row:
-                    if candidate < row:
-                        found = candidate
-                    elif later < 0:
-                        later = candidate
+                if kinds[candidate] not in (_WHITEOUT, _DIR, _IMPLIED) and candidate < row:
+                    found = candidate
                 low += 1
-            if found < 0 and later >= 0 and later not in links:
-                found = later
             if found >= 0:
                 inode = inodes.get(found, found)
                 if inode in links and inode not in inodes:
-                    # A link to a link whose own target is in a lower layer.
-                    continue
-                inodes[row] = inode
+                    # A link to a link that leads out of this layer leads there too.
+                    self.link_targets[row] = self.link_targets[inode]
+                else:
+                    inodes[row] = inode
+            else:
+                self.link_targets[row] = target
         return inodes
 
     def _dir_positions(self, order: list[int], named: int) -> dict[int, int]:
@@ -366,8 +374,9 @@ class _Builder:
                 if old in raw.sparse:
                     columns.sparse[new] = raw.sparse[old]
                 if old in links:
-                    columns.link_paths[new] = normalise(links[old])[0]
-                    columns.links[new] = position[inodes[old]] if old in inodes else UNRESOLVED
+                    target = self.link_targets.get(old)
+                    columns.links[new] = UNRESOLVED if target is not None else position[inodes[old]]
+                    columns.link_paths[new] = target or normalise(links[old])[0]
         _settle_links(columns)
         return columns
 

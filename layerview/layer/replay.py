@@ -7,7 +7,7 @@ earlier one together with all below it. Few tars need this, so it may be slow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 from layerview.layer.kinds import Kind
 from layerview.layer.names import normalise
@@ -27,13 +27,27 @@ class _Spot:
         self.target = target
 
 
-def replay(raw: RawEntries) -> Iterator[tuple[int, bytes]]:
-    """Unpack the entries in memory, one after the other; yield the rows left and their paths.
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What unpacking left."""
+
+    rows: list[tuple[int, bytes]]
+    """The rows that are still there, with their paths.
 
     Whiteouts and opaque markers keep their names: they are told from entries later.
     """
+    inodes: dict[int, int]
+    """Hard links: the row of their inode, which may have lost its name since."""
+    targets: dict[int, bytes]
+    """Hard links to what is not in this layer: the path they lead to."""
+
+
+def replay(raw: RawEntries) -> Replayed:
+    """Unpack the entries in memory, one after the other."""
     root = _Spot(None, folder=True)
     markers: list[tuple[int, bytes]] = []
+    inodes: dict[int, int] = {}
+    targets: dict[int, bytes] = {}
     for row, recorded in enumerate(raw.paths):
         path, _ = normalise(recorded)
         if not path:
@@ -47,16 +61,26 @@ def replay(raw: RawEntries) -> Iterator[tuple[int, bytes]]:
         spot = _enter(root, _resolve(root, folders))
         assert spot.below is not None
         folder = raw.kinds[row] == Kind.DIR
+        target = raw.targets.get(row)
+        if row in raw.links:
+            *above, last = normalise(raw.links[row])[0].split(b"/")
+            linked_path = [*_resolve(root, above), last]
+            linked = _look(root, linked_path)
+            if linked is None or linked.row is None or linked.below is not None:
+                targets[row] = b"/".join(linked_path)
+            elif linked.row in targets:
+                targets[row] = targets[linked.row]
+            else:
+                inodes[row] = inodes.get(linked.row, linked.row)
+                target = linked.target
         there = spot.below.get(name)
         if folder and there is not None and there.below is not None:
             there.row = row
         else:
             spot.below.pop(name, None)
-            spot.below[name] = _Spot(row, folder=folder, target=raw.targets.get(row))
-    for row, path in markers:
-        if _could_hold(root, path.split(b"/")[:-1]):
-            yield row, path
-    yield from _rows(root)
+            spot.below[name] = _Spot(row, folder=folder, target=target)
+    rows = [(row, path) for row, path in markers if _could_hold(root, path.split(b"/")[:-1])]
+    return Replayed([*rows, *_rows(root)], inodes, targets)
 
 
 def _resolve(root: _Spot, parts: list[bytes]) -> list[bytes]:
@@ -87,6 +111,16 @@ def _resolve(root: _Spot, parts: list[bytes]) -> list[bytes]:
     return done
 
 
+def _look(root: _Spot, parts: list[bytes]) -> _Spot | None:
+    """Find what stands at a path."""
+    spot: _Spot | None = root
+    for part in parts:
+        if spot is None or spot.below is None:
+            return None
+        spot = spot.below.get(part)
+    return spot
+
+
 def _could_hold(root: _Spot, folders: list[bytes]) -> bool:
     """Whether nothing but folders stands on a path, as far as it exists."""
     spot = root
@@ -112,7 +146,7 @@ def _enter(root: _Spot, parts: list[bytes]) -> _Spot:
     return spot
 
 
-def _rows(root: _Spot) -> Iterator[tuple[int, bytes]]:
+def _rows(root: _Spot) -> list[tuple[int, bytes]]:
     found: list[tuple[int, bytes]] = []
     waiting: list[tuple[bytes, _Spot]] = [(b"", root)]
     while waiting:
@@ -124,4 +158,4 @@ def _rows(root: _Spot) -> Iterator[tuple[int, bytes]]:
             if below.below is not None:
                 waiting.append((path + b"/", below))
     # Back in the order of the tar, which hard links need.
-    return iter(sorted(found))
+    return sorted(found)
