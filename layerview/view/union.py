@@ -206,6 +206,16 @@ class UnionView:
             row = index.row_of_dir[number]
             if index.kinds[row] == _DIR:
                 return Node(path, _DIR, layer, row, index, row, certain=layer > self._top_missing)
+        if stack:
+            # An opaque marker hides what a folder holds, not the folder; a layer that has the
+            # marker without listing the folder says nothing about its attributes.
+            layer, number = stack[-1]
+            index = self.layers[layer]
+            assert index is not None
+            lower = self.below(layer).node(path) if number in index.opaque else None
+            if lower is not None and lower.is_dir and lower.layer is not None:
+                lower.certain = lower.layer > self._top_missing
+                return lower
         return Node(path, _IMPLIED, None, -1, None, -1, certain=self._top_missing < 0)
 
     def entry_node(self, path: bytes, layer: int, row: int) -> Node:
@@ -273,11 +283,10 @@ class UnionView:
                 if inode != UNRESOLVED:
                     source = (layer, inode)
                 else:
-                    lower = self.below(layer).node(index.link_paths[row])
-                    if lower is None or lower.is_dir or lower.layer is None:
+                    found = self._linked(layer, index.link_paths[row])
+                    if found is None:
                         continue
-                    source = self.below(layer).source_of(lower.layer, lower.row)
-                    links.source[layer, row] = source
+                    source = links.source[layer, row] = found
                 group = groups.setdefault(source, [])
                 if not group:
                     owner = self.layers[source[0]]
@@ -288,6 +297,20 @@ class UnionView:
         for source, group in groups.items():
             self._settle(links, source, group)
         return links
+
+    def _linked(self, layer: int, path: bytes) -> tuple[int, int] | None:
+        """Find what a link names that was not there before it in its own layer."""
+        below = self.below(layer)
+        lower = below.node(path)
+        if lower is not None and not lower.is_dir and lower.layer is not None:
+            return below.source_of(lower.layer, lower.row)
+        index = self.layers[layer]
+        assert index is not None
+        row = index.find(path)
+        if row is None or index.dir_of_row[row] != NO_DIR or index.kinds[row] == _WHITEOUT:
+            return None
+        inode = index.links.get(row, row)
+        return None if inode == UNRESOLVED else (layer, inode)
 
     def _settle(self, links: _Links, source: tuple[int, int], group: list[tuple[int, int]]) -> None:
         """Find which names of an inode show, and where its bytes count."""
@@ -583,6 +606,9 @@ class Folder(Sequence[Node]):
             index = view.layers[layer]
             assert index is not None
             sizes = index.sizes[rows.start : rows.stop]
+            for row, inode in index.links.items():
+                if inode == UNRESOLVED and row in rows:
+                    sizes[row - rows.start] = view.entry_node(b"", layer, row).size
             at = rows.start
             while (at := index.kinds.find(_DIR, at, rows.stop)) >= 0:
                 sizes[at - rows.start] = view.summary(prefix + index.name(at)).bytes
