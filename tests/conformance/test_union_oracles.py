@@ -486,7 +486,11 @@ def crossing_links(stack: list[list[tars.Part]]) -> set[bytes]:
 # ---- images that an engine built ------------------------------------------------------------
 
 LAB = Path(os.environ.get("LAYERVIEW_LAB_IMAGES") or "/tmp/lab/images")
-LAB_IMAGES = sorted(path.name for path in (LAB / "oci").glob("*")) or ["none"]
+SMALL = 64 << 20
+"""Bytes of the saved image up to which it is compared."""
+LAB_IMAGES = sorted(
+    path.stem for path in (LAB / "docker").glob("*.tar") if path.stat().st_size < SMALL
+) or ["none"]
 
 
 @needs_umoci

@@ -96,6 +96,12 @@ def view_of(name: str) -> Tree:
         view, contents = UnionView([layer.index for layer in loaded]), ImageContents(loaded)
         tree: Tree = {}
         nodes = list(view.walk())
+        files: dict[int, list[int]] = {}
+        for node in nodes:
+            if node.kind == Kind.FILE:
+                assert node.written is not None
+                files.setdefault(node.written, []).append(node.inode)
+        digests = {layer: contents.digests(layer, rows) for layer, rows in files.items()}
         assert [node.path for node in nodes] == sorted(
             (node.path for node in nodes), key=lambda path: path.split(b"/")
         )
@@ -103,9 +109,7 @@ def view_of(name: str) -> Tree:
             content = None
             if node.kind == Kind.FILE:
                 assert node.written is not None
-                content = sha256(b"".join(contents.pieces(node.written, node.inode)))
-                digests = contents.digests(node.written, [node.inode])
-                assert digests[node.inode].hex() == content
+                content = digests[node.written][node.inode].hex()
             tree[node.path] = Seen(
                 node.type,
                 None if node.type == "symlink" else node.mode,

@@ -35,6 +35,8 @@ class Inode:
     target: bytes = b""
     nowhere: bool = False
     """A hard link to nothing."""
+    name: Name | None = None
+    """The name that it was written under, which it may have lost."""
 
     @property
     def size(self) -> int:
@@ -141,6 +143,7 @@ def _put(own: Own, path: bytes, entry: tars.Entry, lower: Tree) -> None:
         inode = Inode(own.layer, "file", attributes, content=entry.data)
     remove(own.tree, path)
     own.tree[path] = Name(inode, own.layer)
+    inode.name = inode.name or own.tree[path]
 
 
 def apply(lower: Tree, own: Own) -> Tree:
@@ -151,7 +154,11 @@ def apply(lower: Tree, own: Own) -> Tree:
             if found != path and (not path or found.startswith(path + b"/")):
                 del tree[found]
     for path in own.whiteouts:
+        kept = tree.get(path)
         remove(tree, path)
+        if kept is not None and kept.is_dir and own.tree.get(path, kept) is not kept:
+            # Deleted and filled again; what is not listed keeps what it had.
+            tree[path] = kept
     for path, name in sorted(own.tree.items(), key=lambda item: item[0].split(b"/")):
         there = tree.get(path)
         if name.is_dir and there is not None and there.is_dir:
@@ -194,11 +201,16 @@ class Model:
         return {name.inode for name in self.tree.values() if name.inode.type == "file"}
 
     def first_names(self) -> dict[Inode, bytes]:
-        """Where each visible inode's bytes count: the name that wrote it, else the first."""
+        """The first path of each visible inode."""
         first: dict[Inode, bytes] = {}
         for path in sorted(self.tree, key=lambda path: path.split(b"/")):
             first.setdefault(self.tree[path].inode, path)
         return first
+
+    def counted_names(self) -> dict[Inode, bytes]:
+        """Where each visible inode's bytes count: the name that wrote it, else the first."""
+        own = {name.inode: at for at, name in self.tree.items() if name.inode.name is name}
+        return self.first_names() | own
 
     def hidings(self) -> dict[Inode, list[tuple[bytes, int, set[str]]]]:
         """Names of files that do not show: by inode the path, the layer that hides it, and how."""
@@ -238,6 +250,23 @@ def relation(hidden: Inode, above: Name | None) -> str:
 
 # ---- stacks ---------------------------------------------------------------------------------
 
+
+class Stack(list[list[tars.Entry]]):
+    """Layers, base first, each its entries; prints as few words as say it."""
+
+    def __repr__(self) -> str:
+        lines = []
+        for number, layer in enumerate(self):
+            lines.append(f"\nlayer {number}:")
+            for entry in layer:
+                kind = {b"0": "file", b"1": "link", b"2": "symlink", b"5": "dir"}
+                words = [kind.get(entry.typeflag, "fifo"), repr(entry.name)]
+                words += [repr(part) for part in (entry.data, entry.target) if part]
+                words.append(f"{entry.mode:o} {entry.uid} {dict(entry.xattrs) or ''}")
+                lines.append("  " + " ".join(words))
+        return "\n".join(lines) + "\n"
+
+
 _NAMES = st.sampled_from([b"a", b"b", b"c", b"a-b"])
 _ATTRIBUTES = st.fixed_dictionaries(
     {
@@ -254,9 +283,9 @@ _KINDS = st.sampled_from(
 
 
 @st.composite
-def stacks(draw: st.DrawFn, most: int = 5, links: bool = True) -> list[list[tars.Entry]]:
+def stacks(draw: st.DrawFn, most: int = 5, links: bool = True) -> Stack:
     """Layers of entries in any order: repeated names, conflicts, missing folders, links."""
-    stack: list[list[tars.Entry]] = []
+    stack = Stack()
     lower: Tree = {b"": Name(Inode(None, "dir"), None)}
     for number in range(draw(st.integers(1, most))):
         entries: list[tars.Entry] = []
@@ -264,10 +293,10 @@ def stacks(draw: st.DrawFn, most: int = 5, links: bool = True) -> list[list[tars
             if kind == "link" and links:
                 target = draw(st.sampled_from(_targets(number, entries, lower, path)))
                 inode = own_tree(number, entries, lower).tree.get(target) or lower.get(target)
+                if inode and inode.inode.type == "symlink":
+                    path += b".l"
                 mode, uid, _, xattrs = inode.inode.attributes if inode else (0o644, 0, 0, ())
-                entries.append(
-                    tars.hardlink(path, target, mode=mode, uid=uid, xattrs=dict(xattrs))
-                )
+                entries.append(tars.hardlink(path, target, mode=mode, uid=uid, xattrs=dict(xattrs)))
             elif kind == "whiteout":
                 entries.append(tars.whiteout(path))
             elif kind == "opaque":
@@ -289,13 +318,15 @@ def stacks(draw: st.DrawFn, most: int = 5, links: bool = True) -> list[list[tars
 def _targets(number: int, entries: list[tars.Entry], lower: Tree, path: bytes) -> list[bytes]:
     """What a hard link can lead to: files before it in the layer, or of lower layers alone."""
     own = own_tree(number, entries, lower).tree
+    imply(own, path)
     mentioned = {entry.name.rstrip(b"/") for entry in entries}
-    here = [found for found, name in own.items() if not name.is_dir]
+    here = [found for found, name in own.items() if not (name.is_dir or name.inode.nowhere)]
     below = [
         found
         for found, name in lower.items()
-        if not name.is_dir
+        if not (name.is_dir or name.inode.nowhere)
         and found not in mentioned
+        and found not in own
         and not any(at in own and not own[at].is_dir for at in parents(found))
     ]
     return sorted({*here, *below} - {path}) or [b"nowhere"]

@@ -39,9 +39,7 @@ class Memory:
     def digests(
         self, layer: int, rows: Iterable[int], progress: Progress = QUIET
     ) -> dict[int, bytes]:
-        return {
-            row: hashlib.sha256(b"".join(self.pieces(layer, row))).digest() for row in rows
-        }
+        return {row: hashlib.sha256(b"".join(self.pieces(layer, row))).digest() for row in rows}
 
 
 def view_of(stack: Sequence[Sequence[tars.Part]]) -> tuple[UnionView, Memory]:

@@ -7,11 +7,10 @@ from hypothesis import strategies as st
 
 from layerview.layer.kinds import Kind
 from layerview.view import Node, UnionView
-from tests.support import tars
 from tests.view import naive
+from tests.view.naive import Stack
 from tests.view.stacks import Memory, view_of
 
-Stack = list[list[tars.Entry]]
 anything = settings(max_examples=300, deadline=None)
 
 
@@ -43,9 +42,7 @@ def test_every_path_shows_what_the_model_shows(stack: Stack) -> None:
 def test_names_of_one_inode_name_the_first(stack: Stack) -> None:
     view, _ = view_of(stack)
     model = naive.Model(stack)
-    first = {name.inode: b"" for name in model.tree.values()}
-    for path in sorted(model.tree, key=lambda path: path.split(b"/"), reverse=True):
-        first[model.tree[path].inode] = path
+    first = model.first_names()
     for node in view.walk():
         name = first[model.tree[node.path].inode]
         assert node.hardlink == (None if name == node.path else name)
@@ -80,7 +77,9 @@ def test_the_ways_to_a_path_agree(stack: Stack) -> None:
             assert children.find(path.rpartition(b"/")[2]) == at
         assert children.find(b"no such name") is None
         sizes = list(children.sizes())
-        assert sizes == [view.summary(path).bytes for path in below]
+        assert sizes == [
+            view.summary(child.path).bytes if child.is_dir else child.size for child in children
+        ]
         by_size = list(children.order("size"))
         assert [sizes[at] for at in by_size] == sorted(sizes, reverse=True)
         assert sorted(by_size) == list(children.order("name"))
@@ -101,12 +100,7 @@ def test_a_walk_goes_as_deep_as_it_is_told(stack: Stack, depth: int) -> None:
 def test_a_summary_sums_what_shows_below(stack: Stack) -> None:
     view, _ = view_of(stack)
     model = naive.Model(stack)
-    own = {}
-    for layer in model.owns:
-        for path, name in layer.versions().items():
-            if name.inode.layer == layer.layer and model.tree.get(path) is name:
-                own.setdefault(name.inode, path)
-    counted = {**model.first_names(), **own}
+    counted = model.counted_names()
     for folder, found in model.tree.items():
         below = {
             path: name
