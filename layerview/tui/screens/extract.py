@@ -19,6 +19,7 @@ from layerview.progress import Progress
 from layerview.sizes import format_size
 from layerview.text import decode, printable
 from layerview.tui.screens.open_file import PathSuggester
+from layerview.tui.words import count_of
 from layerview.tui.working import TellsFailures
 
 if TYPE_CHECKING:
@@ -105,12 +106,12 @@ class ExtractDialog(TellsFailures, ModalScreen[None]):
     @work(thread=True, exclusive=True, exit_on_error=False, group="extract", description="Extract")
     def extract(self, target: str) -> None:
         """Extract beneath the target."""
-        from layerview.layer.extract import extract_path
+        from layerview.view.extract import extract
 
         worker = get_current_worker()
         progress = self._progress = Progress()
         try:
-            extract_path(
+            done = extract(
                 self.opened.view,
                 self.opened.contents,
                 self.node.path,
@@ -124,15 +125,21 @@ class ExtractDialog(TellsFailures, ModalScreen[None]):
             if not worker.is_cancelled:
                 self.post_message(self.Done(printable(str(error)), True))
             return
-        if not worker.is_cancelled:
-            self.post_message(self.Done(f"extracted to {printable(target)}", False))
+        if worker.is_cancelled:
+            return
+        size = format_size(done.bytes, binary=self.app.binary_sizes)
+        words = f"{count_of(done.files, 'file')}, {size}, in {printable(done.target)}"
+        wrong = [*done.damage, *done.skipped]
+        if wrong:
+            words += f"; {len(wrong):,} left out: {printable(wrong[0])}"
+        self.post_message(self.Done(words, bool(done.damage)))
 
     @on(Done)
     def _done(self, message: Done) -> None:
         if message.failed:
             self._say(message.words, True)
         else:
-            self.app.notify(message.words, markup=False)
+            self.app.notify(message.words, title="Extracted", markup=False)
             self.dismiss(None)
 
     def action_cancel(self) -> None:

@@ -198,7 +198,7 @@ files, and the search column beside the layers shows which layer each one comes 
             if opened.all_in:
                 self._all_in()
             else:
-                wait = max(0.0, self._rebuilt + REBUILD - time.monotonic())
+                wait = max(0.02, self._rebuilt + REBUILD - time.monotonic())
                 self._later("rebuild", wait, self._rebuild, push_back=False)
         elif isinstance(event, background.Verified):
             self._take_verified(event.number, event.ok, event.message)
@@ -206,6 +206,10 @@ files, and the search column beside the layers shows which layer each one comes 
             self._pane_failed("files", event.message)
         elif isinstance(event, background.Finished) and not opened.finished:
             self._all_in()
+        # Events come in bursts; the screen tells of them ten times a second.
+        self._later("progress", 0.1, self._show_progress, push_back=False)
+
+    def _show_progress(self) -> None:
         self._show_slabs()
         self._show_subject()
 
