@@ -224,7 +224,8 @@ def _placed(destination: str, plan: _Plan, name: bytes | None) -> Iterator[_Plac
     try:
         if os.path.isdir(where):
             parent = where
-            name = name or plan.path.rpartition(b"/")[2] or ROOT_NAME
+            if not name or not is_component(name):
+                name = plan.path.rpartition(b"/")[2] or ROOT_NAME
         else:
             if where.endswith(b"/") and not plan.top_is_folder:
                 raise NotFoundError(f"{printable(where)}: no such folder")
