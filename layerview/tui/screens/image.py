@@ -77,6 +77,8 @@ files, and the search column beside the layers shows which layer each one comes 
     def compose(self) -> ComposeResult:
         """Lay out the panes."""
         glyphs = self.app.glyphs
+        # Before there are widgets, whose styles would all be worked out twice.
+        self._classify(*self.app.size)
         yield AreaBar(glyphs=glyphs, id="areas")
         yield SubjectRow(glyphs=glyphs, id="subject")
         with Panes(id="panes"):
@@ -108,16 +110,21 @@ files, and the search column beside the layers shows which layer each one comes 
     def _panes_resized(self, message: Panes.Resized) -> None:
         self._reflow(message.width, message.height)
 
-    def _reflow(self, width: int, height: int) -> None:
-        """Put panes side by side or one above the other, with or without blank rows."""
-        if not self.query(FileTree):
-            return
+    def _classify(self, width: int, height: int) -> tuple[bool, bool]:
+        """Tell the style sheet what kind of window this is; return whether narrow and compact."""
         narrow, low = width < 100, height < 30
         compact = narrow or low
         self.set_class(narrow, "-narrow")
         self.set_class(low, "-low")
         self.set_class(compact, "-compact")
         self.set_class(width >= 130, "-wide")
+        return narrow, compact
+
+    def _reflow(self, width: int, height: int) -> None:
+        """Put panes side by side or one above the other, with or without blank rows."""
+        if not self.query(FileTree):
+            return
+        narrow, compact = self._classify(width, height)
         stack = self.query_one(LayerStack)
         if not narrow:
             room = max(4, (height - (4 if compact else 8)) * 6 // 10)
@@ -372,6 +379,14 @@ files, and the search column beside the layers shows which layer each one comes 
 
     def _show_search(self, node: Node) -> None:
         assert self.opened is not None
+        title = self.query_one("#stack-title", PaneTitle)
+        if not node.path:
+            # All layers make the root; there is nothing to search for.
+            self.resolution = None
+            self.query_one(LayerStack).show_marks({})
+            title.show(right=[])
+            self.query_one(Insight).show("")
+            return
         resolution = resolve(self.opened.view, node.path)
         self.resolution = resolution
         stack = self.query_one(LayerStack)
@@ -383,7 +398,7 @@ files, and the search column beside the layers shows which layer each one comes 
         name = printable(node.name) or "/"
         if resolution.links:
             name = f"{name} {self.app.glyphs.link} {printable(resolution.resolved) or '/'}"
-        self.query_one("#stack-title", PaneTitle).show(right=[muted(f"where {name} comes from")])
+        title.show(right=[muted(f"where {name} comes from")])
         self._show_insight(node, resolution)
 
     def _show_insight(self, node: Node, resolution: Resolution) -> None:

@@ -59,6 +59,8 @@ file by its name, **/** filters the list.
         Binding("enter", "select_cursor", "open", key_display="Enter", id="images.open"),
         Binding("k", "cursor_up", "up", show=False, id="images.up"),
         Binding("j", "cursor_down", "down", show=False, id="images.down"),
+        Binding("home,g", "scroll_top", "first", show=False, id="images.first"),
+        Binding("end,G", "scroll_bottom", "last", show=False, id="images.last"),
     ]
 
 

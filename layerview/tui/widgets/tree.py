@@ -319,7 +319,7 @@ folder above, cut into the colours of the layers that hold the bytes; the number
             line.add("  ", text)
             self._paint_bar(line, row.branch, size, by_layer, bar_width, back)
         line.add(" ", text)
-        self._paint_layers(line, node, by_layer, layers_width, back)
+        self._paint_layers(line, node, size, by_layer, layers_width, back)
         return line.strip(width, text)
 
     def _paint_bar(
@@ -353,11 +353,17 @@ folder above, cut into the colours of the layers that hold the bytes; the number
         return self.hues[layer] if 0 <= layer < len(self.hues) else None
 
     def _paint_layers(
-        self, line: Line, node: Node, by_layer: Mapping[int, int], width: int, back: str
+        self,
+        line: Line,
+        node: Node,
+        size: int | None,
+        by_layer: Mapping[int, int],
+        width: int,
+        back: str,
     ) -> None:
         paint = self.paint
         owners = sorted(by_layer, reverse=True)
-        if not owners and node.layer is not None:
+        if not owners and node.layer is not None and size is not None:
             owners = [node.layer]
         if not owners:
             return
