@@ -72,6 +72,8 @@ class Typist:
         self.terminal = terminal
         self.chance = chance
         self.times = Times()
+        self.pressed = 0.0
+        """When the last key was pressed."""
 
     @property
     def screen(self) -> Screen:
@@ -89,7 +91,7 @@ class Typist:
         if effect is None:
             return False
         before = self.terminal.cpu()
-        start = self.terminal.write(KEYS.get(key, key.encode()))
+        start = self.pressed = self.terminal.write(KEYS.get(key, key.encode()))
         try:
             painted = self.terminal.wait(effect, PATIENCE)
         except TimedOut:
@@ -137,8 +139,7 @@ class Typist:
             self.times.unanswered.append("leave the filter")
 
     def wait_for_result(self, kind: str, needle: str = "") -> None:
-        """Wait until the rows that a key asked for are there, and note how long that took."""
-        start = self.terminal.arrived
+        """Wait until the rows that the last key asked for are there, and note how long it took."""
 
         def there(screen: Screen) -> bool:
             panes = Panes.find(screen)
@@ -148,9 +149,8 @@ class Typist:
             return f"{needle} " in words and " found" in words
 
         try:
-            self.times.results[kind].append(
-                1000 * (self.terminal.wait(there, 3 * PATIENCE) - start)
-            )
+            shown = self.terminal.wait(there, 3 * PATIENCE)
+            self.times.results[kind].append(1000 * (shown - self.pressed))
         except TimedOut:
             self.times.unanswered.append(f"{kind} {needle}")
 
@@ -243,11 +243,14 @@ def _walk(typist: Typist, plan: Plan) -> Iterator[None]:
         yield
     if press("open filter", "/"):
         yield
-        for letter in plan.needle:
+        for letter in plan.needle[:-1]:
             press("letter", letter)
             yield
-        if not is_reading(typist.screen):
+        # Nothing may be painted between the last letter and the search's rows unseen.
+        if typist.press("letter", plan.needle[-1]) and not is_reading(typist.screen):
             typist.wait_for_result("search", plan.needle)
+        typist.pause()
+        yield
         typist.escape()
     yield from _start_over(typist)
     for kind, key in (("sort", "s"), ("one layer", "l"), ("changed only", "u")):
