@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -32,8 +31,7 @@ class LayerChanges:
     @property
     def counts(self) -> dict[str, int]:
         """How many entries were added, modified, and so on."""
-        counted = Counter(self.codes)
-        return {name: counted.get(code, 0) for code, name in enumerate(CHANGES) if name}
+        return {name: self.codes.count(code) for code, name in enumerate(CHANGES) if name}
 
     def change(self, row: int) -> str:
         """Return the word for what a row does."""
