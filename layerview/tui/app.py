@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
@@ -41,12 +40,7 @@ class LayerviewApp(App[None]):
     """See every layer."""
 
     TITLE = "layerview"
-    CSS_PATH: ClassVar[list[str | PurePath]] = [
-        "styles/app.tcss",
-        "styles/image.tcss",
-        "styles/images.tcss",
-        "styles/panes.tcss",
-    ]
+    CSS_PATH = "styles/app.tcss"
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
 

@@ -106,6 +106,8 @@ The sizes are the first image's and the second's.
 class DiffScreen(TellsFailures, Screen[None]):
     """Two images side by side."""
 
+    CSS_PATH = "../styles/panes.tcss"
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "app.focus_next", "pane", key_display="Tab", id="diff.pane"),
         Binding("r", "retry", "try again", show=False, id="diff.retry"),

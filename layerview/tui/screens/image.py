@@ -49,6 +49,8 @@ REBUILD = 0.25
 class ImageScreen(ImageWork):
     """One image."""
 
+    CSS_PATH = "../styles/image.tcss"
+
     HELP = """
 # Image
 

@@ -88,6 +88,8 @@ class TableHead(PaneTitle):
 class ImagesScreen(TellsFailures, Screen[None]):
     """All images that layerview knows of."""
 
+    CSS_PATH = "../styles/images.tcss"
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "filter", key_display="/", id="images.filter"),
         Binding("s", "sort", "sort", id="images.sort"),

@@ -156,6 +156,8 @@ The bytes that each layer carries and a layer above hides. **Enter** lists only 
 class WasteScreen(Screen[bytes | None]):
     """What is wasted, and where."""
 
+    CSS_PATH = "../styles/panes.tcss"
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "app.focus_next", "pane", key_display="Tab", id="waste.pane"),
         Binding("a", "all_layers", "all layers", id="waste.all"),

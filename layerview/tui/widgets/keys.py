@@ -48,6 +48,8 @@ class Keys(Footer):
     }
     """
 
+    _composed_for = 0
+
     def compose(self) -> ComposeResult:
         """Show the keys of the focused widget, its screen and the app."""
         if not self._bindings_ready:
@@ -66,6 +68,7 @@ class Keys(Footer):
             ]
         bindings.sort(key=lambda item: (item[0].id or "").startswith("app."))
         room = self.size.width or self.app.size.width - 2
+        self._composed_for = room
         texts = [self._texts(item[0], False) for item in bindings]
         if _width(texts) > room:
             texts = [self._texts(item[0], True) for item in bindings]
@@ -88,7 +91,8 @@ class Keys(Footer):
 
     def on_resize(self) -> None:
         """Choose anew what there is room for."""
-        self.refresh(recompose=True)
+        if self._bindings_ready and self.size.width != self._composed_for:
+            self.refresh(recompose=True)
 
     def _texts(self, binding: Binding, short: bool) -> tuple[str, str]:
         if short and binding.id in self.SHORT:
