@@ -8,6 +8,7 @@ lower layers hold and so never an entry of their own layer, wherever in the tar 
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from itertools import accumulate, groupby
 from typing import Any
@@ -176,7 +177,11 @@ class _Builder:
         self._imply_folders()
         raw, names = self.raw, self.names
         rows = self.folders.rows
-        links = {row: path for row, path in raw.links.items() if row < self.count and names[row]}
+        links = {
+            row: path
+            for row, path in raw.links.items()
+            if names[row] and self.kinds[row] != _WHITEOUT
+        }
         # Sort every folder's rows by name; equal names stay in tar order.
         name_of = names.__getitem__
         for bucket in rows.values():
@@ -280,6 +285,8 @@ class _Builder:
     def _link_inodes(self, links: dict[int, bytes]) -> dict[int, int]:
         """Resolve hard links to the row of their inode; those without one here are left out."""
         inodes: dict[int, int] = {}
+        known: dict[bytes, list[int]] = {}
+        """Rows of each target that is linked to, in the order of the tar."""
         rows, names, kinds = self.folders.rows, self.names, self.kinds
         for row in sorted(links):
             target, _ = normalise(links[row])
@@ -288,19 +295,18 @@ class _Builder:
             if bucket is None:
                 self.link_targets[row] = target
                 continue
-            found = -1
-            low, high = 0, len(bucket)
-            while low < high:
-                middle = (low + high) // 2
-                if names[bucket[middle]] < name:
-                    low = middle + 1
-                else:
-                    high = middle
-            while low < len(bucket) and names[bucket[low]] == name:
-                candidate = bucket[low]
-                if kinds[candidate] not in (_WHITEOUT, _DIR, _IMPLIED) and candidate < row:
-                    found = candidate
-                low += 1
+            versions = known.get(target)
+            if versions is None:
+                first = bisect_left(bucket, name, key=names.__getitem__)
+                end = bisect_right(bucket, name, lo=first, key=names.__getitem__)
+                versions = known[target] = [
+                    there
+                    for there in bucket[first:end]
+                    if kinds[there] not in (_WHITEOUT, _DIR, _IMPLIED)
+                ]
+            # The one that stood there when the link was made.
+            at = bisect_left(versions, row)
+            found = versions[at - 1] if at else -1
             if found >= 0:
                 inode = inodes.get(found, found)
                 if inode in links and inode not in inodes:

@@ -61,6 +61,7 @@ def read_folder(path: str, progress: Progress = QUIET) -> LayerIndex:
                 state = child.stat(follow_symlinks=False)
                 _add(raw, below, child.path, state, inodes)
             except OSError as error:
+                raw.drop_unfinished()
                 raw.warn(f"/{printable(below)}: {(error.strerror or '').lower()}")
                 continue
             if stat.S_ISDIR(state.st_mode):
