@@ -71,14 +71,17 @@ def resolve(view: UnionView, path: bytes, *, follow: bool = True) -> Resolution:
         follow: whether a symbolic link at the very end is followed too.
     """
     links: list[Link] = []
-    follow = follow or path.endswith(b"/")
-    waiting = [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]
+    waiting = _parts(path)
     done: list[bytes] = []
     broken = loop = False
     node: Node | None = view.root()
     while waiting:
         part = waiting.pop()
+        if part == b".":
+            continue
         if part == b"..":
+            if broken:
+                break
             if done:
                 done.pop()
             continue
@@ -99,15 +102,31 @@ def resolve(view: UnionView, path: bytes, *, follow: bool = True) -> Resolution:
             done.pop()
             if target.startswith(b"/"):
                 done = []
-            waiting.extend(part for part in reversed(target.split(b"/")) if part not in (b"", b"."))
+            waiting.extend(_parts(target))
     resolved = b"/".join(done)
-    found = None if broken else view.node(resolved)
+    there = view.node(resolved)
+    found = None if broken else there
     resolution = Resolution(path.strip(b"/"), resolved, links, node=found, loop=loop)
-    resolution.ladder = ladder(view, resolved, found)
-    resolution.certain = (
-        found.certain if found is not None else all(index is not None for index in view.layers)
-    )
+    resolution.ladder = ladder(view, resolved, there)
+    if found is not None:
+        resolution.certain = found.certain
+    else:
+        # Nothing below the highest layer that says anything could make it show.
+        answers = (rung.state for rung in resolution.ladder)
+        resolution.certain = next((s for s in answers if s != "absent"), "absent") != "unknown"
     return resolution
+
+
+def _parts(path: bytes) -> list[bytes]:
+    """Split a path, its last part first; a "." stands for a slash or "." at its end.
+
+    What stands before that must be a folder (path_resolution(7)).
+    """
+    parts = path.split(b"/")
+    kept = [part for part in parts if part not in (b"", b".")]
+    if kept and parts[-1] in (b"", b"."):
+        kept.append(b".")
+    return kept[::-1]
 
 
 def ladder(view: UnionView, path: bytes, winner: Node | None) -> list[Rung]:
