@@ -138,8 +138,7 @@ _DECIDES = {unsure: change for change, unsure in _UNSURE.items()}
 def _change(old: Node, new: Node) -> str:
     if old.index is None or new.index is None:
         if old.is_dir and new.is_dir:
-            same = (old.mode, old.uid, old.gid) == (new.mode, new.uid, new.gid)
-            return "" if same else "metadata"
+            return "" if _attributes(old) == _attributes(new) else "metadata"
         return "modified"
     same_content = could_be_same(old.index, old.inode, new.index, new.inode)
     if same_content is False:
@@ -147,6 +146,10 @@ def _change(old: Node, new: Node) -> str:
     alike = same_attributes(old.index, old.inode, new.index, new.inode)
     change = "" if alike else "metadata"
     return _UNSURE[change] if same_content is None else change
+
+
+def _attributes(node: Node) -> tuple[object, ...]:
+    return node.mode, node.uid, node.gid, node.xattrs
 
 
 class _Bytes:
