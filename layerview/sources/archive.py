@@ -38,6 +38,7 @@ class Archive:
 
         Raises:
             NotFoundError: when there is no such file.
+            FormatError: when it is empty.
             LimitError: when unpacking would fill the disk.
             DamageError: when the outer compression is corrupt.
         """
@@ -49,6 +50,8 @@ class Archive:
             self.fd = open_regular(name)
         try:
             self.length = os.fstat(self.fd).st_size
+            if not self.length:
+                raise FormatError(f"{name} is empty")
             blob = self.whole()
             if blob.compression != "none":
                 packed = self.fd
