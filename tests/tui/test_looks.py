@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from layerview.tui.app import LayerviewApp
@@ -233,6 +235,7 @@ def test_reading(snap_compare, size, monkeypatch):
             if isinstance(event, background.LayerLoaded) and event.layer.source.number == 2:
                 break
         yield background.LayerStarted(3)
+        time.sleep(0.15)  # Progress is told of ten times a second.
         yield background.LayerProgress(3, 300_000, 760_000)
 
     monkeypatch.setattr(background.BackgroundLoader, "events", some_events)

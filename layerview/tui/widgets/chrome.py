@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual import events
 from textual.containers import Container, Vertical
 from textual.message import Message
+from textual.reactive import reactive
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -81,11 +82,13 @@ class AreaBar(Painted):
 
     AREAS: ClassVar[tuple[str, ...]] = ("Images",)
 
+    compact: reactive[bool] = reactive(False)
+    """A small window: the image's name and sizes stand in this row too."""
+
     def __init__(self, *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self.glyphs = glyphs
         self.place: tuple[str, ...] = ()
-        self.compact = False
         self.subject: Sequence[Piece] = ()
         """In a small window the image's name and sizes stand here."""
 
@@ -187,6 +190,9 @@ class PaneTitle(Painted):
     PaneTitle { height: 2; width: 1fr; margin: 0 1; }
     """
 
+    compact: reactive[bool] = reactive(False)
+    """A small window: the rule stands beside the title, not under it."""
+
     def __init__(self, title: str = "", *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes="title")
         self.glyphs = glyphs
@@ -195,7 +201,6 @@ class PaneTitle(Painted):
         self.name_after = ""
         self.right: Sequence[Piece] = ()
         self.active = False
-        self.compact = False
 
     def show(
         self,
