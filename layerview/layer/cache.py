@@ -11,7 +11,7 @@ import hashlib
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from layerview.errors import LayerviewError
 from layerview.layer.blob import Blob
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 512 << 20
 """Bytes that all cached indexes may take on disk; the longest unused go first."""
+_TRIM_EVERY = 16 << 20
+"""Bytes that a process writes before it looks again whether all are too large."""
 
 
 class IndexCache:
@@ -33,13 +35,16 @@ class IndexCache:
     can't be read is as good as none. Nothing here ever fails: at worst nothing is cached.
     """
 
+    _untrimmed: ClassVar[int] = _TRIM_EVERY
+    """Bytes that this process wrote since it trimmed; the first write leads to it at once."""
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder / f"indexes-v{VERSION}-{sys.byteorder[0]}"
 
     def find(self, blob: Blob) -> ReadLayer | None:
         """Find the index of a blob that was read before and did not change since."""
         try:
-            record = (self._folder / self._identity_name(blob)).read_bytes()
+            record = self._used(self._identity_name(blob))
         except (OSError, LayerviewError):
             return None
         head, _, rest = record.partition(b"\n")
@@ -72,6 +77,8 @@ class IndexCache:
                 self._write(self._diff_id_name(read.diff_id), packed)
                 packed = b""
             self._write(name, head.encode() + packed)
+            if IndexCache._untrimmed >= _TRIM_EVERY:
+                self.trim()
 
     def forget(self, blob: Blob) -> None:
         """Drop what is known of a blob's file."""
@@ -80,6 +87,7 @@ class IndexCache:
 
     def trim(self) -> None:
         """Remove the longest unused files while all together are too large."""
+        IndexCache._untrimmed = 0
         with suppress(OSError):
             found = []
             with os.scandir(self._folder) as entries:
@@ -103,12 +111,16 @@ class IndexCache:
 
     def _load(self, name: str) -> LayerIndex | None:
         try:
-            path = self._folder / name
-            data = path.read_bytes()
-            os.utime(path)
+            return self._unpacked(self._used(name))
         except OSError:
             return None
-        return self._unpacked(data)
+
+    def _used(self, name: str) -> bytes:
+        """Read a file and note that it was used now."""
+        path = self._folder / name
+        data = path.read_bytes()
+        os.utime(path)
+        return data
 
     def _packed(self, index: LayerIndex) -> bytes:
         # The checksum is of the plain bytes: a file that was damaged on disk never gets through.
@@ -133,6 +145,7 @@ class IndexCache:
             with os.fdopen(fd, "wb") as file:
                 file.write(data)
             os.replace(temporary, self._folder / name)
+            IndexCache._untrimmed += len(data)
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary)
