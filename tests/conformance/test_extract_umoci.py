@@ -51,7 +51,7 @@ def test_extracted_root_is_what_umoci_unpacks(name: str, tmp_path: Path) -> None
 
 
 def comparable(path: bytes, found: Found) -> Found:
-    """Leave out what is the disk's own, and the time of a root that no layer lists: umoci's is 0."""
+    """Leave out what is the disk's own, and the root's time: umoci sets it where no layer does."""
     return replace(found, inode=0, mtime=found.mtime if path else 0)
 
 
