@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Callable
-from typing import IO, cast
+from contextlib import suppress
+from typing import IO, Any, Protocol, cast
 
 from layerview.errors import DamageError
 from layerview.layer.windows import Readable
@@ -22,6 +23,10 @@ _MAGIC = {
 }
 MAGIC_LENGTH = 6
 """Bytes that `sniff` wants to see."""
+
+_GZIP_WBITS = 31
+"""zlib's word for: a gzip header and trailer, the largest window."""
+_PIECE = 1 << 16
 
 
 def sniff(start: bytes) -> str:
@@ -46,16 +51,24 @@ def open_plain(raw: IO[bytes], compression: str) -> Readable:
     return _Checked(_OPENERS[compression](raw), compression)
 
 
-class _Checked:
-    """Turns every decoder's own errors into one."""
+class _Decoder(Protocol):
+    """What the libraries' decompressing files have in common."""
 
-    def __init__(self, stream: Readable, compression: str) -> None:
+    def read1(self, size: int, /) -> bytes:
+        """Read up to `size` plain bytes, of one piece of the compressed ones; b"" at the end."""
+
+
+class _Checked:
+    """Turns every decoder's own errors into one, behind all bytes that came before it."""
+
+    def __init__(self, stream: _Decoder, compression: str) -> None:
         self._stream = stream
         self._compression = compression
 
     def read(self, size: int, /) -> bytes:
         try:
-            return self._stream.read(size)
+            # `read` would go on until it has `size` bytes, and lose them all to an error.
+            return self._stream.read1(size)
         except EOFError:
             raise DamageError(f"the {self._compression} data is truncated") from None
         except MemoryError:
@@ -69,38 +82,63 @@ class _Checked:
             raise DamageError(f"the {self._compression} data is corrupt: {error}") from None
 
 
-def _gzip(raw: IO[bytes]) -> Readable:
-    try:
-        from isal import igzip
-    except ImportError:  # no wheel for this machine: the slower standard library
-        import gzip
+class _Gzip:
+    """Decompresses gzip members, one behind the other (RFC 1952 section 2.2).
 
-        return gzip.GzipFile(fileobj=raw, mode="rb")
-    return cast(Readable, igzip.IGzipFile(fileobj=raw, mode="rb"))  # type: ignore[no-untyped-call]
+    The libraries' gzip files lose what they had decompressed when the data ends too early.
+    """
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        library: Any = zlib
+        with suppress(ImportError):  # no wheel for this machine: the slower standard library
+            from isal import isal_zlib as library
+        self._new: Callable[[], Any] = lambda: library.decompressobj(_GZIP_WBITS)
+        self._raw = raw
+        self._waiting = b""
+        self._member = self._new()
+
+    def read1(self, size: int, /) -> bytes:
+        while True:
+            if self._member.eof:
+                # Zeros may pad the end, as on tapes; anything else must be a member.
+                rest = self._member.unused_data.lstrip(b"\0")
+                while not rest:
+                    piece = self._raw.read(_PIECE)
+                    if not piece:
+                        return b""
+                    rest = piece.lstrip(b"\0")
+                self._member, self._waiting = self._new(), rest
+            data = self._waiting or self._raw.read(_PIECE)
+            if not data:
+                raise EOFError
+            plain: bytes = self._member.decompress(data, size)
+            self._waiting = self._member.unconsumed_tail
+            if plain:
+                return plain
 
 
-def _zstd(raw: IO[bytes]) -> Readable:
+def _zstd(raw: IO[bytes]) -> _Decoder:
     if sys.version_info >= (3, 14):
         from compression import zstd
     else:
         from backports import zstd
-    return cast(Readable, zstd.ZstdFile(raw))
+    return cast(_Decoder, zstd.ZstdFile(raw))
 
 
-def _bzip2(raw: IO[bytes]) -> Readable:
+def _bzip2(raw: IO[bytes]) -> _Decoder:
     import bz2
 
     return bz2.BZ2File(raw)
 
 
-def _xz(raw: IO[bytes]) -> Readable:
+def _xz(raw: IO[bytes]) -> _Decoder:
     import lzma
 
     return lzma.LZMAFile(raw)
 
 
-_OPENERS: dict[str, Callable[[IO[bytes]], Readable]] = {
-    "gzip": _gzip,
+_OPENERS: dict[str, Callable[[IO[bytes]], _Decoder]] = {
+    "gzip": _Gzip,
     "zstd": _zstd,
     "bzip2": _bzip2,
     "xz": _xz,
