@@ -116,6 +116,8 @@ def number(field: bytes) -> int:
     if not text:
         return 0
     try:
+        if not text.isdigit():
+            raise ValueError
         return int(text, 8)
     except ValueError:
         raise TarDamage(f"a number in a header is not octal: {text[:12]!r}") from None
@@ -268,8 +270,10 @@ class _Scanner:
             if (total - recorded) % 65521 and not _checksum_holds(block, recorded):
                 raise TarDamage(f"the checksum of a header is wrong at byte {position}")
 
+            digits = raw_size[:11]
             try:
-                size = int(raw_size[:11], 8)
+                plain = digits.isdigit() and raw_size[11] in b" \0"
+                size = int(digits, 8) if plain else number(raw_size)
             except ValueError:
                 size = number(raw_size)
             if size < 0 or size > _MAX_SIZE - position:
