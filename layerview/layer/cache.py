@@ -119,7 +119,8 @@ class IndexCache:
         """Read a file and note that it was used now."""
         path = self._folder / name
         data = path.read_bytes()
-        os.utime(path)
+        with suppress(OSError):
+            os.utime(path)
         return data
 
     def _packed(self, index: LayerIndex) -> bytes:
