@@ -85,8 +85,17 @@ class TarContents:
         if self._blob.compression == "gzip" and can_seek():
             if self._seekable is None:
                 self._seekable = SeekableGzip(self._blob)
-            yield from _file_pieces(self._index, self._seekable, row, offset, limit)
-            return
+            given = 0
+            try:
+                for piece in _file_pieces(self._index, self._seekable, row, offset, limit):
+                    yield piece
+                    given += len(piece)
+                return
+            except DamageError:
+                # It gives nothing of a part that it can't decompress to the part's end; read
+                # forward, what comes before the damage is there.
+                offset += given
+                limit = None if limit is None else limit - given
         with self._plain() as plain:
             yield from _file_pieces(self._index, plain, row, offset, limit)
 
