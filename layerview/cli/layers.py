@@ -34,9 +34,11 @@ def run(words: Sequence[str]) -> int:
                 rows.append(
                     [
                         str(source.number),
-                        format_size(index.size, binary=arguments.binary) if index else "not here",
+                        "not here"
+                        if index is None
+                        else format_size(index.size, binary=arguments.binary),
                         format_size(stored, binary=arguments.binary) if stored is not None else "?",
-                        f"{index.entry_count:,}" if index else "?",
+                        f"{index.entry_count:,}" if index is not None else "?",
                         source.diff_id.short if source.diff_id else "?",
                         {True: "yes", False: "WRONG", None: "not yet"}[item.verified],
                         printable(instruction(source.created_by)) or "(no history)",
