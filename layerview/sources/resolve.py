@@ -47,11 +47,12 @@ def open_image(name: str, *, platform: str | None = None, progress: Progress = Q
         progress: told about unpacking an outer compression.
 
     Raises:
+        UsageError: when the platform is no platform.
         SeveralImages: when the name does not say which of several images.
         NotFoundError: when there is no such file, reference or platform.
         FormatError: when the file is no image.
     """
-    wanted = Platform.parse(platform) if platform is not None else None
+    wanted = _platform(platform) if platform is not None else None
     transport, location, selector = split_name(name)
     if transport == "demo":
         from layerview.sources.demo import DEFAULT_REFERENCE, demo_image
@@ -65,6 +66,13 @@ def open_image(name: str, *, platform: str | None = None, progress: Progress = Q
     except BaseException:
         archive.close()
         raise
+
+
+def _platform(text: str) -> Platform:
+    try:
+        return Platform.parse(text)
+    except FormatError as error:
+        raise UsageError(str(error)) from None
 
 
 def split_name(name: str) -> tuple[str | None, str, str | None]:
