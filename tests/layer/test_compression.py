@@ -137,7 +137,7 @@ def bomb(form: str, size: int) -> bytes:
     head = tars.file("zeros", b"", claimed_size=size).encode("ustar")[:512]
     piece = bytes(1 << 20)
     packer = {
-        "gzip": lambda: zlib.compressobj(9, wbits=31),
+        "gzip": lambda: zlib.compressobj(1, wbits=31),
         "zstd": zstd.ZstdCompressor,
         "bzip2": bz2.BZ2Compressor,
         "xz": lambda: lzma.LZMACompressor(preset=0),
