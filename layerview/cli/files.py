@@ -39,7 +39,7 @@ def run(words: Sequence[str]) -> int:
     made.add_argument("--depth", type=natural, metavar="N", help="at most N levels down")
     made.add_argument("--sort", choices=("path", "size"), default="path", help="largest first")
     made.add_argument("--limit", type=natural, metavar="N", help="at most N lines")
-    arguments = made.parse_args(words)
+    arguments = made.parse_intermixed_args(words)
     kinds = _kinds(arguments)
     with opened(arguments) as found:
         path = image_path(arguments.path)

@@ -33,6 +33,14 @@ def run(words: Sequence[str]) -> int:
         raise UsageError(
             "the terminal UI needs a terminal; layerview --help lists the commands for pipes"
         )
+    opening = None
+    if len(arguments.names) == 1 and _is_one_image(arguments.names[0]):
+        # Another process opens and reads the image while this one imports the screen.
+        from layerview.sources.opening import ImageOpening
+
+        opening = ImageOpening(
+            arguments.names[0], platform=arguments.platform, cache=not arguments.no_cache
+        )
     from layerview.tui.app import run as run_app
 
     return run_app(
@@ -42,7 +50,13 @@ def run(words: Sequence[str]) -> int:
         platform=arguments.platform,
         cache=not arguments.no_cache,
         theme=arguments.theme,
+        opening=opening,
     )
+
+
+def _is_one_image(name: str) -> bool:
+    """Whether a name can be told to be one image at a glance: no folder of several."""
+    return not os.path.isdir(name) or os.path.isfile(os.path.join(name, "index.json"))
 
 
 def _give_keyboard_back() -> None:

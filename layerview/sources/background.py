@@ -1,8 +1,8 @@
-"""Reading an image's layers in another process, so that a screen stays free.
+"""Opening an image and reading its layers in another process, so that a screen stays free.
 
 The child is spawned, not forked: a fresh interpreter that imports no screen. It gets one JSON
-line that says where the layers lie, and answers with frames: a kind, a number, and two lengths,
-then JSON and, for an index, its packed columns. Killing it is all that cancelling takes.
+line that says what to open, or where the layers lie, and answers with frames: a kind and two
+lengths, then JSON and, for an index, its packed columns. Killing it is all that cancelling takes.
 """
 
 from __future__ import annotations
@@ -13,18 +13,34 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 import layerview
 from layerview.errors import LayerviewError
 from layerview.layer.packing import unpack
-from layerview.sources.image import Image
+from layerview.sources.description import describe_layer, image_from
+from layerview.sources.image import Image, ImageChoice, LayerSource
 from layerview.sources.loading import LoadedLayer, check_claims
 
 FRAME = struct.Struct("<cxxxIQ")
 """Kind, bytes of JSON, bytes of packed index."""
 _LONGEST = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOpened:
+    """The child opened the image; its layers are known, none is read yet."""
+
+    image: Image
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFailed:
+    """The image can't be opened."""
+
+    error: LayerviewError
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +88,40 @@ class Finished:
     """All layers are read and hashed."""
 
 
-Event = LayerStarted | LayerProgress | LayerLoaded | Verified | LoadFailed | Finished
+Event = (
+    ImageOpened
+    | OpenFailed
+    | LayerStarted
+    | LayerProgress
+    | LayerLoaded
+    | Verified
+    | LoadFailed
+    | Finished
+)
 
 
 class BackgroundLoader:
-    """Reads an image's layers in a child process."""
+    """Reads an image's layers in a child process, which may also open the image."""
 
-    def __init__(self, image: Image, *, cache: bool = True) -> None:
+    def __init__(
+        self,
+        image: Image | None = None,
+        *,
+        name: str = "",
+        platform: str | None = None,
+        cache: bool = True,
+    ) -> None:
         """Prepare to read.
 
         Args:
-            image: stays open until the loader is done.
+            image: an opened image, that stays open until the loader is done.
+            name: without an image: what the child opens, as for `open_image`.
+            platform: likewise.
             cache: use the index cache on disk.
         """
         self._image = image
+        self._name = name
+        self._platform = platform
         self._cache = cache
         self._cancelled = False
         self._child: subprocess.Popen[bytes] | None = None
@@ -98,7 +134,7 @@ class BackgroundLoader:
         """
         descriptors = {
             layer.blob.descriptor
-            for layer in self._image.layers
+            for layer in (self._image.layers if self._image is not None else ())
             if layer.blob is not None and layer.blob.descriptor is not None
         }
         package = os.path.dirname(os.path.dirname(os.path.abspath(layerview.__file__)))
@@ -118,29 +154,20 @@ class BackgroundLoader:
             raise LayerviewError(f"the reading process can't be started: {error}") from None
         assert self._child.stdin is not None
         try:
+            # Left open: the child stays until it is closed.
             self._child.stdin.write(self._job())
-            self._child.stdin.close()
+            self._child.stdin.flush()
         except OSError:
             # It is gone already; `events` says so.
             pass
 
     def _job(self) -> bytes:
-        layers = []
-        for layer in self._image.layers:
-            blob = layer.blob
-            layers.append(
-                {
-                    "number": layer.number,
-                    "folder": layer.folder,
-                    "path": blob.path if blob is not None else None,
-                    "fd": blob.descriptor if blob is not None else None,
-                    "start": blob.start if blob is not None else 0,
-                    "length": blob.length if blob is not None else 0,
-                    "diff_id": str(layer.diff_id) if layer.diff_id is not None else None,
-                    "digest": str(layer.digest) if layer.digest is not None else None,
-                }
-            )
-        return json.dumps({"cache": self._cache, "layers": layers}).encode()
+        job: dict[str, object] = {"cache": self._cache}
+        if self._image is not None:
+            job["layers"] = [describe_layer(layer) for layer in self._image.layers]
+        else:
+            job |= {"name": self._name, "platform": self._platform}
+        return json.dumps(job).encode() + b"\n"
 
     def cancel(self) -> None:
         """Stop at once; `events` ends."""
@@ -151,7 +178,7 @@ class BackgroundLoader:
     def events(self) -> Iterator[Event]:
         """Yield what happens until all is done; to be read in a thread of its own.
 
-        The last event is Finished or LoadFailed, unless it was cancelled.
+        The last event is Finished, LoadFailed or OpenFailed, unless it was cancelled.
         """
         child = self._child
         if child is None:
@@ -160,16 +187,23 @@ class BackgroundLoader:
         finished = False
         try:
             while (event := self._next(child.stdout)) is not None:
-                finished = isinstance(event, Finished | LoadFailed)
+                finished = isinstance(event, Finished | LoadFailed | OpenFailed)
                 yield event
                 if finished:
                     break
         finally:
             child.kill()
             child.stdout.close()
+            if child.stdin is not None:
+                with suppress(OSError):
+                    child.stdin.close()
             child.wait()
         if not finished and not self._cancelled:
             yield LoadFailed("the reading process ended unexpectedly")
+
+    @property
+    def _layers(self) -> list[LayerSource]:
+        return self._image.layers if self._image is not None else []
 
     def _next(self, stream: IO[bytes]) -> Event | None:
         head = stream.read(FRAME.size)
@@ -183,17 +217,22 @@ class BackgroundLoader:
         if len(data) < packed:
             return None
         match kind:
+            case b"I":
+                self._image = image_from(fields)
+                return ImageOpened(self._image)
+            case b"X":
+                return OpenFailed(_error(fields))
             case b"S":
                 return LayerStarted(fields["number"])
             case b"P":
                 return LayerProgress(fields["number"], fields["done"], fields["total"])
             case b"L":
-                source = self._image.layers[fields["number"]]
+                source = self._layers[fields["number"]]
                 index = unpack(data) if packed else None
                 loaded = LoadedLayer(source, index, damage=fields["damage"])
                 return LayerLoaded(check_claims(loaded, fields["diff_id"], fields["digest"]))
             case b"V":
-                source = self._image.layers[fields["number"]]
+                source = self._layers[fields["number"]]
                 loaded = check_claims(
                     LoadedLayer(source, None), fields["diff_id"], fields["digest"]
                 )
@@ -202,3 +241,16 @@ class BackgroundLoader:
                 return LoadFailed(fields["message"])
             case _:
                 return Finished()
+
+
+def _error(fields: dict[str, Any]) -> LayerviewError:
+    """Make the error again that stopped the child."""
+    if fields["choices"] is not None:
+        from layerview.sources.resolve import SeveralImages
+
+        choices = [
+            ImageChoice(choice["name"], tuple(choice["references"]), None, choice["platform"])
+            for choice in fields["choices"]
+        ]
+        return SeveralImages(fields["location"], choices)
+    return LayerviewError(fields["message"])

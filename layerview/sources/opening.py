@@ -3,80 +3,110 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 from layerview.errors import LayerviewError
-from layerview.progress import Progress
-from layerview.sources.background import BackgroundLoader, Event, LayerLoaded, LoadFailed
-from layerview.sources.image import Image
-from layerview.sources.resolve import open_image
+
+if TYPE_CHECKING:
+    from layerview.sources.background import BackgroundLoader, Event
+    from layerview.sources.image import Image
 
 
 class ImageOpening:
-    """Opens an image in a thread, and starts the process that reads its layers."""
+    """Opens an image and reads its layers in another process; a thread takes what comes."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        platform: str | None = None,
-        cache: bool = True,
-        progress: Progress | None = None,
-    ) -> None:
+    def __init__(self, name: str, *, platform: str | None = None, cache: bool = True) -> None:
         """Start at once.
 
         Args:
             name: as for `open_image`.
             platform: likewise.
             cache: use the index cache on disk.
-            progress: told about unpacking an outer compression.
         """
         self.name = name
-        self._progress = progress if progress is not None else Progress()
+        self._platform = platform
+        self._cache = cache
         self._events: SimpleQueue[Event | None] = SimpleQueue()
         self._opened = threading.Event()
         self._image: Image | None = None
-        self._error: BaseException | None = None
+        self._error: LayerviewError | None = None
         self._loader: BackgroundLoader | None = None
-        self._run(lambda: open_image(name, platform=platform, progress=self._progress), cache)
+        self._cancelled = False
+        threading.Thread(target=self._work, name=f"opening {name}", daemon=True).start()
 
-    def _run(self, opening: Callable[[], Image], cache: bool) -> None:
-        thread = threading.Thread(
-            target=self._work, args=(opening, cache), name=f"opening {self.name}", daemon=True
-        )
-        thread.start()
-
-    def _work(self, opening: Callable[[], Image], cache: bool) -> None:
+    def _work(self) -> None:
         try:
-            image = opening()
-            loader = self._loader = BackgroundLoader(image, cache=cache)
-            if not self._progress.cancelled:
-                loader.start()
-            self._image = image
-        except BaseException as error:  # whoever asks for the image gets it
-            self._error = error
-            return
+            self._read()
+        except LayerviewError as error:
+            self._fail(error)
+        except Exception as error:  # a thread's error would be lost
+            self._fail(LayerviewError(f"{self.name}: {error}"))
         finally:
             self._opened.set()
-        try:
-            for event in loader.events():
+            self._events.put(None)
+
+    def _fail(self, error: LayerviewError) -> None:
+        from layerview.sources.background import LoadFailed
+
+        if self._image is None:
+            self._error = error
+        else:
+            self._events.put(LoadFailed(str(error)))
+
+    def _read(self) -> None:
+        from layerview.sources.background import (
+            BackgroundLoader,
+            ImageOpened,
+            LayerLoaded,
+            LoadFailed,
+            OpenFailed,
+        )
+
+        if self.name == "-":
+            # Standard input is this process's.
+            from layerview.sources.resolve import open_image
+
+            image = open_image(self.name, platform=self._platform)
+            self._loader = BackgroundLoader(image, cache=self._cache)
+            self._take(image)
+        else:
+            self._loader = BackgroundLoader(
+                name=self.name, platform=self._platform, cache=self._cache
+            )
+        if self._cancelled:
+            return
+        self._loader.start()
+        for event in self._loader.events():
+            if isinstance(event, ImageOpened):
+                self._take(event.image)
+            elif isinstance(event, OpenFailed):
+                self._fail(event.error)
+            elif isinstance(event, LoadFailed) and self._image is None:
+                self._fail(LayerviewError(event.message))
+            else:
                 if isinstance(event, LayerLoaded) and event.layer.index is not None:
                     # Summed up here, where nobody waits for it.
                     _ = event.layer.index.size
                 self._events.put(event)
-        except Exception as error:  # a thread's error would be lost
-            self._events.put(LoadFailed(str(error)))
-        finally:
-            self._events.put(None)
 
-    def image(self) -> Image:
-        """Wait for the image.
+    def _take(self, image: Image) -> None:
+        self._image = image
+        self._opened.set()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether `image` answers at once."""
+        return self._opened.is_set()
+
+    def image(self, timeout: float | None = None) -> Image:
+        """Wait for the image, at most `timeout` seconds.
 
         Raises:
             LayerviewError: what opening it raised.
         """
-        self._opened.wait()
+        self._opened.wait(timeout)
         if self._error is not None:
             raise self._error
         if self._image is None:
@@ -85,14 +115,11 @@ class ImageOpening:
 
     def events(self) -> Iterator[Event]:
         """Yield what happens while the layers are read; see BackgroundLoader.events."""
-        self._opened.wait()
-        if self._error is not None:
-            return
         while (event := self._events.get()) is not None:
             yield event
 
     def cancel(self) -> None:
-        """Stop reading at once; `events` ends."""
-        self._progress.cancel()
+        """Stop at once; `events` ends."""
+        self._cancelled = True
         if self._loader is not None:
             self._loader.cancel()

@@ -1,10 +1,11 @@
-"""The child process of `background`: reads layers and answers with frames on standard output."""
+"""The child process of `background`: opens, reads, and answers with frames on standard output."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from typing import Any
 
 from layerview import settings
 from layerview.errors import LayerviewError
@@ -15,6 +16,8 @@ from layerview.layer.packing import pack
 from layerview.layer.reading import ReadLayer, hash_blob, read_layer
 from layerview.progress import Progress
 from layerview.sources.background import FRAME
+from layerview.sources.description import blob_of, describe
+from layerview.sources.resolve import SeveralImages, open_image
 
 
 class _Reporter(Progress):
@@ -44,14 +47,40 @@ def send(kind: bytes, index: LayerIndex | None = None, **fields: object) -> None
 
 
 def main() -> None:
-    """Read the layers that standard input names; hash afterwards those not hashed on the way."""
-    job = json.load(sys.stdin)
+    """Do what the job on standard input says: open an image, or go on with one that is open."""
+    job = json.loads(sys.stdin.readline())
     cache = None
     if job["cache"] and settings.cache_wanted():
         cache = IndexCache(settings.cache_dir())
+    layers = job.get("layers")
+    if layers is not None:
+        _read_all(layers, cache)
+        return
+    try:
+        image = open_image(job["name"], platform=job["platform"], progress=_Reporter())
+    except SeveralImages as several:
+        choices = [
+            {"name": each.name, "references": each.references, "platform": each.platform}
+            for each in several.choices
+        ]
+        send(b"X", message=str(several), location=several.location, choices=choices)
+        return
+    except (LayerviewError, OSError) as error:
+        send(b"X", message=str(error), choices=None)
+        return
+    with image:
+        said = describe(image)
+        send(b"I", **said)
+        _read_all(said["layers"], cache)
+        # An unpacked archive is there as long as this process: stay until nobody needs it.
+        sys.stdin.read()
+
+
+def _read_all(layers: list[dict[str, Any]], cache: IndexCache | None) -> None:
+    """Read layers; hash afterwards those that were not hashed on the way."""
     reporter = _Reporter()
     unhashed: list[tuple[int, Blob, ReadLayer]] = []
-    for layer in job["layers"]:
+    for layer in layers:
         reporter.number = layer["number"]
         if layer["path"] is None and layer["folder"] is None:
             continue
@@ -86,18 +115,14 @@ def main() -> None:
 
 
 def _read(
-    layer: dict[str, object], cache: IndexCache | None, reporter: _Reporter
+    layer: dict[str, Any], cache: IndexCache | None, reporter: _Reporter
 ) -> tuple[Blob | None, ReadLayer]:
-    folder, path, fd = layer["folder"], layer["path"], layer["fd"]
-    if isinstance(folder, str):
+    if layer["folder"] is not None:
         from layerview.layer.folder import read_folder
 
-        return None, ReadLayer(read_folder(folder, reporter))
-    start, length = layer["start"], layer["length"]
-    assert isinstance(path, str)
-    assert isinstance(start, int)
-    assert isinstance(length, int)
-    blob = Blob(path, fd=fd if isinstance(fd, int) else None, start=start, length=length)
+        return None, ReadLayer(read_folder(layer["folder"], reporter))
+    blob = blob_of(layer, layer["fd"])
+    assert blob is not None
     known = cache.find(blob) if cache is not None else None
     if known is not None and _agrees(known, layer):
         return blob, known
@@ -107,7 +132,7 @@ def _read(
     return blob, read
 
 
-def _agrees(known: ReadLayer, layer: dict[str, object]) -> bool:
+def _agrees(known: ReadLayer, layer: dict[str, Any]) -> bool:
     """Whether what was once hashed is what the image claims; if not, the bytes decide again."""
     return all(
         found is None or layer[claim] in (None, found)

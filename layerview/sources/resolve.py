@@ -26,6 +26,7 @@ class SeveralImages(UsageError):
     """A file holds several images, and the name does not say which."""
 
     def __init__(self, location: str, choices: list[ImageChoice]) -> None:
+        self.location = location
         self.choices = choices
         names = ", ".join(
             printable(f"{choice.name} ({choice.platform})" if choice.platform else choice.name)

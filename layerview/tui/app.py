@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -18,6 +19,7 @@ from layerview.tui.themes import DARK, LIGHT, THEMES, own_variables
 
 if TYPE_CHECKING:
     from layerview.sources.image import Image
+    from layerview.sources.opening import ImageOpening
 
 SMALLEST = (60, 15)
 """The smallest window, columns and rows, that a screen is drawn in."""
@@ -40,7 +42,6 @@ class LayerviewApp(App[None]):
     """See every layer."""
 
     TITLE = "layerview"
-    CSS_PATH = "styles/app.tcss"
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
 
@@ -63,6 +64,7 @@ class LayerviewApp(App[None]):
         cache: bool = True,
         theme: str = "dark",
         image: Image | None = None,
+        opening: ImageOpening | None = None,
     ) -> None:
         """Make the app.
 
@@ -74,8 +76,16 @@ class LayerviewApp(App[None]):
             cache: keep indexes of layers on disk.
             theme: dark or light.
             image: an image that is open already, shown instead of `names`.
+            opening: the one image of `names`, where it is being opened already.
         """
-        super().__init__()
+        self._opens_image = (
+            image is not None
+            or opening is not None
+            or (len(names) == 1 and not _is_folder_of_images(names[0]))
+        )
+        # The first screen's style is read with the app's own, in one go.
+        first = "image" if self._opens_image else "images"
+        super().__init__(css_path=["styles/app.tcss", f"styles/{first}.tcss"])
         self.names = list(names)
         self.ascii = ascii
         self.glyphs: Glyphs = choose_glyphs(ascii)
@@ -84,9 +94,14 @@ class LayerviewApp(App[None]):
         self.cache = cache
         self.hues = HueBook()
         self._image = image
+        self._opening = opening
         for own in THEMES:
             self.register_theme(own)
-        self.theme = LIGHT if theme == "light" else DARK
+        # No watchers: nothing is styled yet that would have to be styled again.
+        self.set_reactive(LayerviewApp.theme, LIGHT if theme == "light" else DARK)
+        self.set_class(theme == "light", "-light-mode")
+        self.set_class(theme != "light", "-dark-mode")
+        self.stylesheet.set_variables(self.get_css_variables())
 
     def on_resize(self, event: events.Resize) -> None:
         """Say so when the window is too small for any screen."""
@@ -102,18 +117,24 @@ class LayerviewApp(App[None]):
         """Give other themes the hues that suit their background."""
         return own_variables(self.current_theme.dark)
 
-    def on_mount(self) -> None:
-        """Show the image that was named, or the list of images."""
-        from layerview.tui.listing import is_folder_of_images
+    def get_default_screen(self) -> Screen[object]:
+        """Return the first screen, painted at once instead of after an empty one."""
+        screen = self._first_screen()
+        # Textual keeps none for a default screen, and so could not switch it for another.
+        screen._push_result_callback(self, None)
+        return screen
 
-        if self._image is not None or (
-            len(self.names) == 1 and not is_folder_of_images(self.names[0])
-        ):
+    def _first_screen(self) -> Screen[object]:
+        """Make the screen of the image that was named, or the list of images."""
+        if self._opens_image:
             from layerview.tui.screens.image import ImageScreen
 
-            self.push_screen(ImageScreen(self.names[0] if self.names else "", image=self._image))
-        else:
-            self.action_images()
+            name = self.names[0] if self.names else ""
+            first = ImageScreen(name, image=self._image, opening=self._opening)
+            return cast("Screen[object]", first)
+        from layerview.tui.screens.images import ImagesScreen
+
+        return cast("Screen[object]", ImagesScreen(self.names))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Everything that has a key is in the command palette too."""
@@ -160,7 +181,7 @@ class LayerviewApp(App[None]):
         while len(self.screen_stack) > 1 and not isinstance(self.screen, ImagesScreen):
             self.pop_screen()
         if not isinstance(self.screen, ImagesScreen):
-            self.push_screen(ImagesScreen(self.names))
+            self.switch_screen(ImagesScreen(self.names))
 
     def open_image(self, name: str) -> None:
         """Show an image."""
@@ -176,6 +197,14 @@ class LayerviewApp(App[None]):
             remember(name)
 
 
+def _is_folder_of_images(name: str) -> bool:
+    if not os.path.isdir(name):
+        return False
+    from layerview.tui.listing import is_folder_of_images
+
+    return is_folder_of_images(name)
+
+
 def run(
     names: Sequence[str] = (),
     *,
@@ -184,8 +213,9 @@ def run(
     platform: str | None = None,
     cache: bool = True,
     theme: str = "dark",
+    opening: ImageOpening | None = None,
 ) -> int:
-    """Run the terminal UI until it is left; return the exit status."""
+    """Run the terminal UI until it is left; return the exit status. Arguments as for the app."""
     app = LayerviewApp(
         names,
         ascii=ascii,
@@ -193,6 +223,7 @@ def run(
         platform=platform,
         cache=cache,
         theme=theme,
+        opening=opening,
     )
     # Work in other threads may hold the interpreter for 5 ms at a time by default; a key must not
     # wait for that several times over.

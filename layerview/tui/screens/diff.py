@@ -168,7 +168,7 @@ class DiffScreen(TellsFailures, Screen[None]):
             with Pane(id="files-pane"):
                 yield PaneTitle("Files that differ", glyphs=glyphs, id="files-title")
                 yield FileDiffs(self.app.binary_sizes, glyphs=glyphs, id="files")
-        yield Keys(show_command_palette=False)
+        yield Keys()
 
     def on_mount(self) -> None:
         """Begin to compare."""

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 
+from layerview.errors import LayerviewError
 from layerview.sizes import format_size
 from layerview.text import printable
 from layerview.tui.cells import fit_start
 from layerview.tui.facts import about, describe, insight, layer_facts, search_marks
-from layerview.tui.opened import Status
+from layerview.tui.opened import OpenedImage, Status
 from layerview.tui.screens.image_work import ImageWork
 from layerview.tui.tree_rows import TreeRows
 from layerview.tui.widgets.chrome import (
     AreaBar,
+    Column,
     Insight,
     Pane,
     Panes,
@@ -84,14 +86,14 @@ files, and the search column beside the layers shows which layer each one comes 
         yield AreaBar(glyphs=glyphs, id="areas")
         yield SubjectRow(glyphs=glyphs, id="subject")
         with Panes(id="panes"):
-            with Vertical(id="left"):
+            with Column(id="left"):
                 with Pane(id="stack-pane"):
                     yield PaneTitle("Layers", glyphs=glyphs, id="stack-title")
                     yield LayerStack(glyphs=glyphs, id="stack")
                 with Pane(id="details-pane"):
                     yield PaneTitle("Layer", glyphs=glyphs, id="details-title")
                     yield LayerDetails(glyphs=glyphs, id="details")
-            with Vertical(id="right"):
+            with Column(id="right"):
                 with Pane(id="files-pane"):
                     yield PaneTitle("Files", glyphs=glyphs, id="files-title")
                     yield FileTree(glyphs=glyphs, binary=self.app.binary_sizes, id="files")
@@ -99,13 +101,18 @@ files, and the search column beside the layers shows which layer each one comes 
                     yield PaneTitle("Content", glyphs=glyphs, id="content-title")
                     yield ContentView(glyphs=glyphs, id="content")
         yield Insight(glyphs=glyphs, id="insight")
-        yield Keys(show_command_palette=False)
+        yield Keys()
 
     def on_mount(self) -> None:
         """Start opening the image; the frame is painted meanwhile."""
         self.query_one(FileTree).clear("Opening…" if not self.app.ascii else "Opening..")
         self.query_one(FileTree).focus()
         self._reflow(self.app.size.width, self.app.size.height)
+        if self._opening is not None and self._opening.is_open:
+            with suppress(LayerviewError):
+                image = self._opening.image()
+                self._image_opened(self.Opened(OpenedImage(image, self.app.hues)))
+                return
         self.open_image()
 
     @on(Panes.Resized)

@@ -17,13 +17,16 @@ from layerview.progress import Progress
 from layerview.tui.opened import OpenedImage
 from layerview.tui.tree_rows import SortKey, TreeRows
 from layerview.tui.tree_sources import LayerTree, PrunedTree, TreeSource, UnifiedTree
+from layerview.tui.widgets.chrome import Bare
 from layerview.tui.widgets.content import split_lines
 from layerview.tui.working import TellsFailures
 from layerview.view.resolve import Resolution
 from layerview.view.union import UnionView
 
 if TYPE_CHECKING:
+    from layerview.sources.background import BackgroundLoader
     from layerview.sources.image import Image
+    from layerview.sources.opening import ImageOpening
     from layerview.tui.app import LayerviewApp
     from layerview.view.nodes import Node
 
@@ -31,7 +34,7 @@ CONTENT_LIMIT = 1 << 20
 """Bytes of a file that are read to be looked at."""
 
 
-class ImageWork(TellsFailures, Screen[None]):
+class ImageWork(TellsFailures, Bare, Screen[None]):
     """Workers that fill an Image screen, and the messages through which they do."""
 
     app: LayerviewApp
@@ -118,11 +121,24 @@ class ImageWork(TellsFailures, Screen[None]):
     class WasteMeasured(Message):
         """The waste of the image is known."""
 
-    def __init__(self, name: str, *, image: Image | None = None) -> None:
-        """Show an image by the name that opens it, or one that is open already."""
+    def __init__(
+        self,
+        name: str,
+        *,
+        image: Image | None = None,
+        opening: ImageOpening | None = None,
+    ) -> None:
+        """Show an image by the name that opens it.
+
+        Args:
+            name: as the command line takes it.
+            image: the image, where it is open already; it stays its owner's to close.
+            opening: the image, where it is being opened already.
+        """
         super().__init__()
         self.image_name = name
         self._given = image
+        self._opening = opening
         self.opened: OpenedImage | None = None
         self.sort_key: SortKey = "name"
         self.layer_only: int | None = None
@@ -138,7 +154,7 @@ class ImageWork(TellsFailures, Screen[None]):
         self._rebuilt = 0.0
         self._building = False
         self._progress: dict[str, Progress] = {}
-        self._loader: object | None = None
+        self._loader: ImageOpening | BackgroundLoader | None = None
         self._source: TreeSource | None = None
 
     def _later(
@@ -173,9 +189,9 @@ class ImageWork(TellsFailures, Screen[None]):
             progress.cancel()
 
     def _stop_reading(self) -> None:
-        loader = self._loader
-        if loader is not None:
-            loader.cancel()  # type: ignore[attr-defined]
+        for loader in (self._loader, self._opening):
+            if loader is not None:
+                loader.cancel()
 
     def on_unmount(self) -> None:
         """Leaving stops all work and closes the image."""
@@ -188,14 +204,23 @@ class ImageWork(TellsFailures, Screen[None]):
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="open", description="Opening")
     def open_image(self) -> None:
-        """Open the image, without reading its layers."""
-        from layerview.sources.resolve import SeveralImages, open_image
+        """Open the image; its layers begin to be read at the same time."""
+        from layerview.sources.opening import ImageOpening
+        from layerview.sources.resolve import SeveralImages
 
         worker = get_current_worker()
         try:
-            image = self._given or open_image(self.image_name, platform=self.app.platform)
+            if self._given is not None:
+                image = self._given
+            else:
+                if self._opening is None:
+                    self._opening = ImageOpening(
+                        self.image_name, platform=self.app.platform, cache=self.app.cache
+                    )
+                image = self._opening.image()
             opened = OpenedImage(image, self.app.hues)
         except SeveralImages as several:
+            self._opening = None
             if not worker.is_cancelled:
                 choices = [
                     (choice.name, f"{choice.name}   {choice.platform or ''}".rstrip())
@@ -204,6 +229,7 @@ class ImageWork(TellsFailures, Screen[None]):
                 self.post_message(self.Ambiguous(choices))
             return
         except (LayerviewError, OSError) as error:
+            self._opening = None
             if not worker.is_cancelled:
                 self.post_message(self.OpenFailed(str(error)))
             return
@@ -219,11 +245,14 @@ class ImageWork(TellsFailures, Screen[None]):
 
         assert self.opened is not None
         worker = get_current_worker()
-        loader = BackgroundLoader(self.opened.image, cache=self.app.cache)
-        self._loader = loader
         last = 0.0
+        # What began with the opening goes on; after it was stopped, reading starts anew.
+        opening, self._opening = self._opening, None
+        loader = opening or BackgroundLoader(self.opened.image, cache=self.app.cache)
+        self._loader = loader
         try:
-            loader.start()
+            if isinstance(loader, BackgroundLoader):
+                loader.start()
             for event in loader.events():
                 if worker.is_cancelled:
                     break

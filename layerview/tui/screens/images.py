@@ -134,7 +134,7 @@ class ImagesScreen(TellsFailures, Screen[None]):
             yield PaneTitle("", glyphs=glyphs, id="stack-title")
             yield LyingStack(glyphs=glyphs, id="lying")
             yield SubjectRow(glyphs=glyphs, id="legend")
-        yield Keys(show_command_palette=False)
+        yield Keys()
 
     def on_mount(self) -> None:
         """List the names at once, then look into them."""

@@ -184,7 +184,7 @@ class WasteScreen(Screen[bytes | None]):
             with Pane(id="paths-pane"):
                 yield PaneTitle("Paths", glyphs=glyphs, id="paths-title")
                 yield WastedPaths(self.opened, binary, glyphs=glyphs, id="paths")
-        yield Keys(show_command_palette=False)
+        yield Keys()
 
     def on_mount(self) -> None:
         """Fill the lists."""

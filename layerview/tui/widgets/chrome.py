@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from textual import events
 from textual.containers import Container, Vertical
+from textual.geometry import Region
 from textual.message import Message
 from textual.reactive import reactive
 from textual.strip import Strip
@@ -265,7 +266,20 @@ class PaneTitle(Painted):
         return line.strip(width, fill)
 
 
-class Pane(Vertical):
+class Bare(Widget):
+    """A container that paints nothing of its own: all its lines are the same blank one."""
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Paint one line and repeat it; Textual would style each anew."""
+        line = Region(crop.x, crop.y, crop.width, min(1, crop.height))
+        return super().render_lines(line) * crop.height
+
+
+class Column(Bare, Vertical):
+    """Widgets one above the other."""
+
+
+class Pane(Bare, Vertical):
     """A title with a rule, and what stands below; the rule is heavy while the focus is inside."""
 
     DEFAULT_CSS = """
@@ -288,7 +302,7 @@ class Pane(Vertical):
             title.set_active(False)
 
 
-class Panes(Container):
+class Panes(Bare, Container):
     """Holds a screen's panes and tells the screen when the room for them changes."""
 
     class Resized(Message):
