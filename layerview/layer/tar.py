@@ -20,7 +20,7 @@ MAX_SPECIAL = 1 << 20
 """Bytes that one pax header, long name or sparse map may have; Go's archive/tar has the same."""
 MAX_ENTRIES = 16_000_000
 """Entries of one layer; more are damage."""
-MAX_NAME_BYTES = 1 << 30
+MAX_NAME_BYTES = 1 << 29
 """Bytes of all names of one layer together."""
 MAX_KEPT_BYTES = 1 << 28
 """Bytes that long link targets, extended attributes and sparse maps of one layer may take."""
