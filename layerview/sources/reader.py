@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -78,6 +79,8 @@ def main() -> None:
 
 def _read_all(layers: list[dict[str, Any]], cache: IndexCache | None) -> None:
     """Read layers; hash afterwards those that were not hashed on the way."""
+    # Where processors are few, the screen comes first.
+    os.nice(5)
     reporter = _Reporter()
     unhashed: list[tuple[int, Blob, ReadLayer]] = []
     for layer in layers:
