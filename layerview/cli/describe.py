@@ -44,16 +44,6 @@ def layer_fields(
     }
 
 
-def instruction(created_by: str | None) -> str:
-    """Return what made a layer, without the shell that Docker puts in front."""
-    text = (created_by or "").strip()
-    for shell in ("/bin/sh -c #(nop) ", "/bin/sh -c "):
-        if text.startswith(shell):
-            text = text[len(shell) :].strip()
-            return text if "#(nop)" in shell else f"RUN {text}"
-    return text.removesuffix(" # buildkit")
-
-
 def title(image: Image) -> str:
     """Return a line that names an image."""
     parts = [", ".join(image.references) or image.name]

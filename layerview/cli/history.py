@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from layerview.cli.describe import instruction
 from layerview.cli.options import Opened, opened, parser, report
 from layerview.cli.output import print_json, table
+from layerview.oci import instruction
 from layerview.sizes import format_size
 from layerview.text import printable
 from layerview.times import utc
@@ -27,7 +27,7 @@ def run(words: Sequence[str]) -> int:
             print_json(steps)
         else:
             rows = [["IMAGE", "CREATED", "LAYER", "SIZE", "CREATED BY", "COMMENT"]]
-            for step in steps:
+            for step, row in zip(steps, reversed(found.image.history), strict=True):
                 image_id, size, layer = step["image_id"], step["size"], step["layer"]
                 rows.append(
                     [
@@ -35,7 +35,7 @@ def run(words: Sequence[str]) -> int:
                         str(step["created"] or "?")[:19],
                         "" if layer is None else str(layer),
                         _size(size, binary=arguments.binary),
-                        printable(instruction(str(step["created_by"] or ""))) or "(no history)",
+                        instruction(row.history),
                         printable(str(step["comment"] or "")),
                     ]
                 )

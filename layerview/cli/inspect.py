@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from json import loads
 
 from layerview import settings
-from layerview.cli.describe import instruction, layer_fields, title
+from layerview.cli.describe import layer_fields, title
 from layerview.cli.options import TerminalProgress, parser, report_image
 from layerview.cli.output import print_json
+from layerview.oci import instruction
 from layerview.sizes import format_size
 from layerview.sources.image import Image
 from layerview.sources.loading import LoadedLayer, load_layers
@@ -103,9 +104,8 @@ def _print(
     for key, value in image.config.config.items():
         if value not in (None, "", [], {}):
             print(f"{key:<12}{printable(str(value))}")
-    for layer in reversed(layers):
-        text = printable(instruction(str(layer["created_by"] or ""))) or "(no history)"
-        print(f"{layer['layer']:>5}  {layer['diff_id'] or '?'}  {text}")
+    for source in reversed(image.layers):
+        print(f"{source.number:>5}  {source.diff_id or '?'}  {instruction(source.history)}")
     warnings = document["warnings"]
     assert isinstance(warnings, list)
     for warning in warnings:

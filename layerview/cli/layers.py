@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from layerview.cli.describe import instruction, layer_fields, title
+from layerview.cli.describe import layer_fields, title
 from layerview.cli.options import opened, parser, report
 from layerview.cli.output import print_json, table
+from layerview.oci import instruction
 from layerview.sizes import format_size
 from layerview.text import printable
 
@@ -41,7 +42,7 @@ def run(words: Sequence[str]) -> int:
                         f"{index.entry_count:,}" if index is not None else "?",
                         source.diff_id.short if source.diff_id else "?",
                         {True: "yes", False: "WRONG", None: "not yet"}[item.verified],
-                        printable(instruction(source.created_by)) or "(no history)",
+                        instruction(source.history),
                     ]
                 )
             table(rows, right=(0, 1, 2, 3), cut=6)

@@ -9,6 +9,7 @@ from layerview.oci.descriptor import (
     Descriptor,
 )
 from layerview.oci.digest import Digest, chain_ids
+from layerview.oci.instruction import instruction
 from layerview.oci.manifest import Index, Manifest, parse_manifest
 from layerview.oci.platform import Platform
 from layerview.oci.reference import Reference
@@ -28,6 +29,7 @@ __all__ = [
     "Platform",
     "Reference",
     "chain_ids",
+    "instruction",
     "load_json",
     "media_types",
     "pair_history",

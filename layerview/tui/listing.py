@@ -8,9 +8,9 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from layerview.errors import LayerviewError
+from layerview.oci.instruction import instruction
 from layerview.progress import Progress
 from layerview.text import printable
-from layerview.tui.words import instruction
 
 DEMO = "demo:"
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2", ".oci")

@@ -8,10 +8,11 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from layerview.errors import LayerviewError
+from layerview.oci.instruction import instruction
 from layerview.sizes import format_size
 from layerview.text import printable
 from layerview.tui.palette import HueBook
-from layerview.tui.words import CausedWaste, count_of, instruction, waste_by_cause
+from layerview.tui.words import CausedWaste, count_of, waste_by_cause
 from layerview.view.union import UnionView
 
 if TYPE_CHECKING:

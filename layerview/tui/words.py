@@ -8,30 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from layerview.oci.instruction import instruction
 from layerview.text import printable
 
 if TYPE_CHECKING:
     from layerview.oci.config import History
     from layerview.view.waste import Waste
-
-_NOP = re.compile(r"^/bin/sh -c #\(nop\)\s+")
-_SHELL = re.compile(r"^(?:RUN\s+)?(?:\|\d+\s+.*?\s)?(?:/bin/(?:ba|a|da)?sh)\s+-c\s+", re.DOTALL)
-_BUILDKIT = re.compile(r"\s*# buildkit\s*$")
-
-
-def instruction(history: History | None) -> str:
-    """Return a history entry as the Dockerfile said it: without the shell's prefix, in one line."""
-    if history is None:
-        return "(no history)"
-    text = (history.created_by or "").strip()
-    if not text:
-        return printable(history.comment.strip()) if history.comment else "(not recorded)"
-    text = _BUILDKIT.sub("", text)
-    if _NOP.match(text):
-        text = _NOP.sub("", text)
-    elif _SHELL.match(text):
-        text = "RUN " + _SHELL.sub("", text)
-    return printable(" ".join(text.split()))
 
 
 def no_layer_words(history: Iterable[History]) -> list[str]:
