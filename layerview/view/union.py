@@ -207,16 +207,37 @@ class UnionView:
             if index.kinds[row] == _DIR:
                 return Node(path, _DIR, layer, row, index, row, certain=layer > self._top_missing)
         if stack:
-            # An opaque marker hides what a folder holds, not the folder; a layer that has the
-            # marker without listing the folder says nothing about its attributes.
             layer, number = stack[-1]
             index = self.layers[layer]
-            assert index is not None
-            lower = self.below(layer).node(path) if number in index.opaque else None
-            if lower is not None and lower.is_dir and lower.layer is not None:
-                lower.certain = lower.layer > self._top_missing
-                return lower
+            if index is not None and number in index.opaque:
+                listed = self._listed_below(path, layer)
+                if listed is not None:
+                    return listed
         return Node(path, _IMPLIED, None, -1, None, -1, certain=self._top_missing < 0)
+
+    def _listed_below(self, path: bytes, top: int) -> Node | None:
+        """Find the attributes of a folder that a layer makes opaque without listing it.
+
+        The marker hides what the folder holds, not the folder: the next layer that shows beside
+        it and lists it has its attributes.
+        """
+        parent, _, name = path.rpartition(b"/")
+        if path:
+            beside: Sequence[tuple[int, int]] = self.stack(parent) or ()
+        else:
+            beside = [(layer, 0) for layer in range(top - 1, -1, -1)]
+        for layer, number in beside:
+            index = self.layers[layer]
+            if layer >= top or index is None:
+                continue
+            row = index.find_in(number, name) if path else index.row_of_dir[0]
+            if row is None:
+                continue
+            if index.dir_of_row[row] == NO_DIR:
+                break
+            if index.kinds[row] == _DIR:
+                return Node(path, _DIR, layer, row, index, row, certain=layer > self._top_missing)
+        return None
 
     def entry_node(self, path: bytes, layer: int, row: int) -> Node:
         """Make the node of an entry that is no folder."""
