@@ -28,6 +28,8 @@ SMALLEST = (60, 15)
 class TooSmall(ModalScreen[None]):
     """Stands before the screen while the window is too small for it."""
 
+    CSS_PATH = "styles/dialogs.tcss"
+
     def compose(self) -> ComposeResult:
         """Say what is needed."""
         columns, rows = SMALLEST
@@ -167,8 +169,12 @@ class LayerviewApp(App[None]):
         """Show or hide the help panel."""
         if self.screen.query("HelpPanel"):
             self.action_hide_help_panel()
-        else:
-            self.action_show_help_panel()
+            return
+        # Read when it is first wanted: parsing styles is much of the time to the first screen.
+        style = os.path.join(os.path.dirname(__file__), "styles", "help.tcss")
+        if not self.stylesheet.has_source(style):
+            self.stylesheet.read(style)
+        self.action_show_help_panel()
 
     def action_theme(self) -> None:
         """Change between dark and light."""

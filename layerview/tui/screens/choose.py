@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class ChooseImage(ModalScreen[str | None]):
     """Asks which image is meant."""
 
+    CSS_PATH = "../styles/dialogs.tcss"
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "back", key_display="Esc", id="choose.cancel"),
     ]

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 class ExtractDialog(TellsFailures, ModalScreen[None]):
     """Asks where to, and extracts."""
 
+    CSS_PATH = "../styles/dialogs.tcss"
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "back", key_display="Esc", id="extract.cancel"),
     ]

@@ -90,16 +90,12 @@ files, and the search column beside the layers shows which layer each one comes 
                 with Pane(id="stack-pane"):
                     yield PaneTitle("Layers", glyphs=glyphs, id="stack-title")
                     yield LayerStack(glyphs=glyphs, id="stack")
-                with Pane(id="details-pane"):
-                    yield PaneTitle("Layer", glyphs=glyphs, id="details-title")
-                    yield LayerDetails(glyphs=glyphs, id="details")
+                yield Pane(id="details-pane")
             with Column(id="right"):
                 with Pane(id="files-pane"):
                     yield PaneTitle("Files", glyphs=glyphs, id="files-title")
                     yield FileTree(glyphs=glyphs, binary=self.app.binary_sizes, id="files")
-                with Pane(id="content-pane"):
-                    yield PaneTitle("Content", glyphs=glyphs, id="content-title")
-                    yield ContentView(glyphs=glyphs, id="content")
+                yield Pane(id="content-pane")
         yield Insight(glyphs=glyphs, id="insight")
         yield Keys()
 
@@ -108,12 +104,30 @@ files, and the search column beside the layers shows which layer each one comes 
         self.query_one(FileTree).clear("Opening…" if not self.app.ascii else "Opening..")
         self.query_one(FileTree).focus()
         self._reflow(self.app.size.width, self.app.size.height)
+        self.call_after_refresh(self._furnish)
         if self._opening is not None and self._opening.is_open:
             with suppress(LayerviewError):
                 image = self._opening.image()
                 self._image_opened(self.Opened(OpenedImage(image, self.app.hues)))
                 return
         self.open_image()
+
+    async def _furnish(self) -> None:
+        """Fill the panes that wait until the first frame is painted."""
+        glyphs, compact = self.app.glyphs, self.has_class("-compact")
+        details = PaneTitle("Layer", glyphs=glyphs, id="details-title")
+        content = PaneTitle("Content", glyphs=glyphs, id="content-title")
+        details.set_reactive(PaneTitle.compact, compact)
+        content.set_reactive(PaneTitle.compact, compact)
+        await self.query_one("#details-pane").mount(
+            details, LayerDetails(glyphs=glyphs, id="details")
+        )
+        await self.query_one("#content-pane").mount(
+            content, ContentView(glyphs=glyphs, id="content")
+        )
+        self._furnished = True
+        self._show_details()
+        self._read_content()
 
     @on(Panes.Resized)
     def _panes_resized(self, message: Panes.Resized) -> None:
@@ -421,7 +435,7 @@ files, and the search column beside the layers shows which layer each one comes 
     def _read_content(self) -> None:
         self._no_longer("content")
         node = self._content_node
-        if node is None or self.opened is None:
+        if node is None or self.opened is None or not self._furnished:
             return
         view = self.query_one(ContentView)
         title = self.query_one("#content-title", PaneTitle)
@@ -506,6 +520,8 @@ files, and the search column beside the layers shows which layer each one comes 
     @on(FileTree.Chosen)
     def _file_chosen(self, message: FileTree.Chosen) -> None:
         message.stop()
+        if not self._furnished:
+            return
         if self.query_one("#content-pane").display and self._showing is None:
             self.query_one(ContentView).focus()
         else:
@@ -514,6 +530,8 @@ files, and the search column beside the layers shows which layer each one comes 
 
     def action_hex(self) -> None:
         """Change between text and bytes, for this file and the next ones."""
+        if not self._furnished:
+            return
         view = self.query_one(ContentView)
         self._want_hex = not view.hex
         view.set_hex(self._want_hex)
@@ -542,6 +560,8 @@ files, and the search column beside the layers shows which layer each one comes 
             return
         number = max(0, self.query_one(LayerStack).selected)
         self._want_changes(number)
+        if not self._furnished:
+            return
         cause = opened.causes.get(number)
         right: list[Piece] = []
         if cause is not None and cause.total:

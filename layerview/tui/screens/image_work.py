@@ -153,6 +153,7 @@ class ImageWork(TellsFailures, Bare, Screen[None]):
         self._content_name = ""
         self._rebuilt = 0.0
         self._building = False
+        self._furnished = False
         self._progress: dict[str, Progress] = {}
         self._loader: ImageOpening | BackgroundLoader | None = None
         self._source: TreeSource | None = None
@@ -175,7 +176,7 @@ class ImageWork(TellsFailures, Bare, Screen[None]):
     @property
     def has_waiting_work(self) -> bool:
         """Whether a delayed call is still to come."""
-        return bool(self._timers_by_name) or self._building
+        return bool(self._timers_by_name) or self._building or not self._furnished
 
     def _no_longer(self, name: str) -> None:
         """Take back a delayed call."""

@@ -54,6 +54,8 @@ class PathSuggester(Suggester):
 class OpenFile(ModalScreen[str | None]):
     """Asks for the name of an image's file or folder."""
 
+    CSS_PATH = "../styles/dialogs.tcss"
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "back", key_display="Esc", id="open.cancel"),
         Binding(
