@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -13,6 +12,7 @@ from layerview.text import decode, printable
 from layerview.tui.cells import Line, fit, width_of, wrap
 from layerview.tui.glyphs import UNICODE, Glyphs
 from layerview.tui.widgets.chrome import Painted
+from layerview.tui.widgets.scrolling import fit_rows
 
 WIDE_HEX = 78
 """Columns from which on a row of bytes has sixteen, not eight."""
@@ -117,7 +117,7 @@ Page Down, Home and End scroll; **b** changes between text and bytes; **x** extr
         if not keep:
             self._left = 0
             self.scroll_to(y=0, animate=False)
-        self.virtual_size = Size(self.scrollable_content_region.width, self._row_count())
+        fit_rows(self, self._row_count())
         self.refresh()
 
     def _row_count(self) -> int:
@@ -140,7 +140,7 @@ Page Down, Home and End scroll; **b** changes between text and bytes; **x** extr
 
     def on_resize(self) -> None:
         """Fit the rows to the new size."""
-        self.virtual_size = Size(self.scrollable_content_region.width, self._row_count())
+        fit_rows(self, self._row_count())
 
     # Painting --------------------------------------------------------------------------------
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from layerview.tui.cells import Line, fit, fit_start, width_of, wrap
 from layerview.tui.glyphs import UNICODE, Glyphs
 from layerview.tui.widgets.chrome import Painted
+from layerview.tui.widgets.scrolling import fit_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ those below it).
                 lines = [fit(fact.value, min(room, width_of(fact.value)), self.glyphs.ellipsis)]
             rows += [(fact, line, number == 0) for number, line in enumerate(lines)]
         self._rows = rows
-        self.virtual_size = Size(width, len(rows))
+        fit_rows(self, len(rows))
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
