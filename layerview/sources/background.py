@@ -3,6 +3,7 @@
 The child is spawned, not forked: a fresh interpreter that imports no screen. It gets one JSON
 line that says what to open, or where the layers lie, and answers with frames: a kind and two
 lengths, then JSON and, for an index, its packed columns. Killing it is all that cancelling takes.
+This module imports little, so that the child starts before the screen is imported.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import layerview
 from layerview.errors import LayerviewError
-from layerview.sources.description import describe_layer, image_from
-from layerview.sources.image import Image, ImageChoice, LayerSource
 
 if TYPE_CHECKING:
+    from layerview.sources.image import Image, LayerSource
     from layerview.sources.loading import LoadedLayer
 
 FRAME = struct.Struct("<cxxxIQ")
@@ -159,6 +159,8 @@ class BackgroundLoader:
     def _job(self) -> bytes:
         job: dict[str, object] = {"cache": self._cache}
         if self._image is not None:
+            from layerview.sources.description import describe_layer
+
             job["layers"] = [describe_layer(layer) for layer in self._image.layers]
         else:
             job |= {"name": self._name, "platform": self._platform}
@@ -213,6 +215,8 @@ class BackgroundLoader:
             return None
         match kind:
             case b"I":
+                from layerview.sources.description import image_from
+
                 self._image = image_from(fields)
                 return ImageOpened(self._image)
             case b"X":
@@ -246,6 +250,7 @@ class BackgroundLoader:
 def _error(fields: dict[str, Any]) -> LayerviewError:
     """Make the error again that stopped the child."""
     if fields["choices"] is not None:
+        from layerview.sources.image import ImageChoice
         from layerview.sources.resolve import SeveralImages
 
         choices = [

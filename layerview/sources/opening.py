@@ -30,6 +30,7 @@ class ImageOpening:
         self._cache = cache
         self._events: SimpleQueue[Event | None] = SimpleQueue()
         self._opened = threading.Event()
+        self._wanted = threading.Event()
         self._image: Image | None = None
         self._error: LayerviewError | None = None
         self._loader: BackgroundLoader | None = None
@@ -81,6 +82,8 @@ class ImageOpening:
         for event in self._loader.events():
             if isinstance(event, ImageOpened):
                 self._take(event.image)
+                # What the layers hold is taken in when somebody looks, not before the first frame.
+                self._wanted.wait()
             elif isinstance(event, OpenFailed):
                 self._fail(event.error)
             elif isinstance(event, LoadFailed) and self._image is None:
@@ -115,11 +118,13 @@ class ImageOpening:
 
     def events(self) -> Iterator[Event]:
         """Yield what happens while the layers are read; see BackgroundLoader.events."""
+        self._wanted.set()
         while (event := self._events.get()) is not None:
             yield event
 
     def cancel(self) -> None:
         """Stop at once; `events` ends."""
         self._cancelled = True
+        self._wanted.set()
         if self._loader is not None:
             self._loader.cancel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from layerview.sizes import format_size
 from layerview.text import printable
@@ -17,8 +17,7 @@ from layerview.view.nodes import ChangedNode, Node
 from layerview.view.resolve import Resolution
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """What the screen is about: the pieces of its subject row."""
 
     groups: list[list[Piece]]

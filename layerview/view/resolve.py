@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from layerview.layer.index import NO_DIR, LayerIndex
 from layerview.layer.kinds import Kind
@@ -13,8 +14,7 @@ MAX_LINKS = 40
 """Symbolic links followed before the search ends, as in Linux (path_resolution(7))."""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """A symbolic link that was followed on the way."""
 
     path: bytes
@@ -22,8 +22,7 @@ class Link:
     layer: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rung:
+class Rung(NamedTuple):
     """One layer's answer."""
 
     layer: int

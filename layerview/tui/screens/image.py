@@ -186,7 +186,7 @@ files, and the search column beside the layers shows which layer each one comes 
         self._show_details()
         self.query_one(FileTree).clear("Reading the layers", "Esc stops")
         self.app.remember(self.image_name)
-        self.load_layers()
+        self.call_after_refresh(self.load_layers)
 
     @on(ImageWork.Ambiguous)
     def _ask_which(self, message: ImageWork.Ambiguous) -> None:

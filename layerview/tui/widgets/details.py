@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from textual.binding import Binding, BindingType
 from textual.scroll_view import ScrollView
@@ -16,8 +15,7 @@ from layerview.tui.widgets.chrome import Painted
 from layerview.tui.widgets.scrolling import fit_rows
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
     """A labelled line; long values are wrapped, and `right` stands at the right edge."""
 
     label: str

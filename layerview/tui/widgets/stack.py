@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from rich.style import Style
 from textual import events
@@ -19,8 +18,7 @@ from layerview.tui.glyphs import UNICODE, Glyphs
 from layerview.tui.widgets.chrome import Painted
 
 
-@dataclass(frozen=True, slots=True)
-class Slab:
+class Slab(NamedTuple):
     """What one layer's slab says."""
 
     number: int
@@ -38,8 +36,7 @@ class Slab:
     """The layer is not here or can't be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """What the search for a file says beside one slab."""
 
     state: str
