@@ -17,15 +17,24 @@ if TYPE_CHECKING:
 class ImageOpening:
     """Opens an image and reads its layers in another process; a thread takes what comes."""
 
-    def __init__(self, name: str, *, platform: str | None = None, cache: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        platform: str | None = None,
+        cache: bool = True,
+        image: Image | None = None,
+    ) -> None:
         """Start at once.
 
         Args:
             name: as for `open_image`.
             platform: likewise.
             cache: use the index cache on disk.
+            image: the image, where it is open already; it stays its owner's to close.
         """
         self.name = name
+        self._given = image
         self._platform = platform
         self._cache = cache
         self._events: SimpleQueue[Event | None] = SimpleQueue()
@@ -65,11 +74,13 @@ class ImageOpening:
             OpenFailed,
         )
 
-        if self.name == "-":
+        image = self._given
+        if image is None and self.name == "-":
             # Standard input is this process's.
             from layerview.sources.resolve import open_image
 
             image = open_image(self.name, platform=self._platform)
+        if image is not None:
             self._loader = BackgroundLoader(image, cache=self._cache)
             self._take(image)
         else:
@@ -116,11 +127,19 @@ class ImageOpening:
             raise LayerviewError(f"{self.name} was not opened")
         return self._image
 
-    def events(self) -> Iterator[Event]:
-        """Yield what happens while the layers are read; see BackgroundLoader.events."""
+    def events(self) -> Iterator[list[Event]]:
+        """Yield what happens while the layers are read, all that is known at a time.
+
+        See BackgroundLoader.events.
+        """
         self._wanted.set()
-        while (event := self._events.get()) is not None:
-            yield event
+        ended = False
+        while not ended:
+            batch = [self._events.get()]
+            while not self._events.empty():
+                batch.append(self._events.get())
+            ended = None in batch
+            yield [event for event in batch if event is not None]
 
     def cancel(self) -> None:
         """Stop at once; `events` ends."""

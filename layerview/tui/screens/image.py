@@ -39,6 +39,7 @@ from layerview.tui.widgets.tree import FileTree
 from layerview.view.resolve import Resolution, resolve
 
 if TYPE_CHECKING:
+    from layerview.sources.background import Event
     from layerview.view.nodes import Node
 
 REST = 0.06
@@ -207,14 +208,17 @@ files, and the search column beside the layers shows which layer each one comes 
     def _open_failed(self, message: ImageWork.OpenFailed) -> None:
         self._pane_failed("files", message.reason)
 
-    @on(ImageWork.Event)
-    def _loader_event(self, message: ImageWork.Event) -> None:
+    @on(ImageWork.Happened)
+    def _loader_events(self, message: ImageWork.Happened) -> None:
+        if self.opened is not None:
+            for event in message.events:
+                self._take_event(self.opened, event)
+            # Events come in bursts; the screen tells of them ten times a second.
+            self._later("progress", 0.1, self._show_progress, push_back=False)
+
+    def _take_event(self, opened: OpenedImage, event: Event) -> None:
         from layerview.sources import background
 
-        opened = self.opened
-        if opened is None:
-            return
-        event = message.event
         if isinstance(event, background.LayerStarted):
             opened.layers[event.number].status = Status.READING
         elif isinstance(event, background.LayerProgress):
@@ -236,8 +240,6 @@ files, and the search column beside the layers shows which layer each one comes 
             self._pane_failed("files", event.message)
         elif isinstance(event, background.Finished) and not opened.finished:
             self._all_in()
-        # Events come in bursts; the screen tells of them ten times a second.
-        self._later("progress", 0.1, self._show_progress, push_back=False)
 
     def _show_progress(self) -> None:
         self._show_slabs()
@@ -282,6 +284,10 @@ files, and the search column beside the layers shows which layer each one comes 
         self._rebuilt = time.monotonic()
         if self.opened.finished:
             self._building = True
+            if self.query_one(FileTree).rows is None:
+                # The names at once; the sizes follow when they are summed up.
+                self.opened.view = self.opened.make_view()
+                self._lay_rows()
             self.build_view()
             return
         self.opened.view = self.opened.make_view()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ from layerview.view.resolve import Resolution
 from layerview.view.union import UnionView
 
 if TYPE_CHECKING:
-    from layerview.sources.background import BackgroundLoader
+    from layerview.sources.background import Event
     from layerview.sources.image import Image
     from layerview.sources.opening import ImageOpening
     from layerview.tui.app import LayerviewApp
@@ -60,19 +59,12 @@ class ImageWork(TellsFailures, Bare, Screen[None]):
             self.reason = reason
             super().__init__()
 
-    class Event(Message):
-        """The loader says something."""
+    class Happened(Message):
+        """What the loader says."""
 
-        def __init__(self, event: object) -> None:
-            self.event = event
+        def __init__(self, events: list[Event]) -> None:
+            self.events = events
             super().__init__()
-
-    class ReadingOn(Event):
-        """A layer is read; only the newest such message counts."""
-
-        def can_replace(self, message: Message) -> bool:
-            """Progress replaces older progress."""
-            return isinstance(message, ImageWork.ReadingOn)
 
     class ViewBuilt(Message):
         """All layers lie over one another, and all sizes are summed up."""
@@ -155,7 +147,7 @@ class ImageWork(TellsFailures, Bare, Screen[None]):
         self._building = False
         self._furnished = False
         self._progress: dict[str, Progress] = {}
-        self._loader: ImageOpening | BackgroundLoader | None = None
+        self._reading: ImageOpening | None = None
         self._source: TreeSource | None = None
 
     def _later(
@@ -190,9 +182,9 @@ class ImageWork(TellsFailures, Bare, Screen[None]):
             progress.cancel()
 
     def _stop_reading(self) -> None:
-        for loader in (self._loader, self._opening):
-            if loader is not None:
-                loader.cancel()
+        for opening in (self._reading, self._opening):
+            if opening is not None:
+                opening.cancel()
 
     def on_unmount(self) -> None:
         """Leaving stops all work and closes the image."""
@@ -242,35 +234,22 @@ class ImageWork(TellsFailures, Bare, Screen[None]):
     @work(thread=True, exclusive=True, exit_on_error=False, group="load", description="Reading")
     def load_layers(self) -> None:
         """Read the layers in another process and tell the screen what comes."""
-        from layerview.sources.background import BackgroundLoader, LayerProgress
+        from layerview.sources.opening import ImageOpening
 
         assert self.opened is not None
         worker = get_current_worker()
-        last = 0.0
         # What began with the opening goes on; after it was stopped, reading starts anew.
         opening, self._opening = self._opening, None
-        loader = opening or BackgroundLoader(self.opened.image, cache=self.app.cache)
-        self._loader = loader
+        if opening is None:
+            opening = ImageOpening(self.image_name, cache=self.app.cache, image=self.opened.image)
+        self._reading = opening
         try:
-            if isinstance(loader, BackgroundLoader):
-                loader.start()
-            for event in loader.events():
+            for events in opening.events():
                 if worker.is_cancelled:
                     break
-                if isinstance(event, LayerProgress):
-                    now = time.monotonic()
-                    if now - last >= 0.1:
-                        last = now
-                        self.post_message(self.ReadingOn(event))
-                else:
-                    self.post_message(self.Event(event))
-        except Cancelled:
-            pass
-        except (LayerviewError, OSError) as error:
-            if not worker.is_cancelled:
-                self.post_message(self.WorkFailed("files", str(error)))
+                self.post_message(self.Happened(events))
         finally:
-            loader.cancel()
+            opening.cancel()
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="view", description="Summing up")
     def build_view(self) -> None:
