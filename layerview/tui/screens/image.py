@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 REST = 0.06
 """Seconds the cursor must rest before a file's content is read."""
 
+FURNISH = 0.1
+"""Seconds after which the lower panes are filled, if no rows come before."""
+
 REBUILD = 0.25
 """Seconds at least between two views while layers come in."""
 
@@ -105,7 +108,7 @@ files, and the search column beside the layers shows which layer each one comes 
         self.query_one(FileTree).clear("Opening…" if not self.app.ascii else "Opening..")
         self.query_one(FileTree).focus()
         self._reflow(self.app.size.width, self.app.size.height)
-        self.call_after_refresh(self._furnish)
+        self._later("furnish", FURNISH, self._furnish)
         if self._opening is not None and self._opening.is_open:
             with suppress(LayerviewError):
                 image = self._opening.image()
@@ -114,7 +117,9 @@ files, and the search column beside the layers shows which layer each one comes 
         self.open_image()
 
     async def _furnish(self) -> None:
-        """Fill the panes that wait until the first frame is painted."""
+        """Fill the panes that wait until the first frames are painted."""
+        if self._furnished or self.query("#details-title"):
+            return
         glyphs, compact = self.app.glyphs, self.has_class("-compact")
         details = PaneTitle("Layer", glyphs=glyphs, id="details-title")
         content = PaneTitle("Content", glyphs=glyphs, id="content-title")
@@ -326,6 +331,8 @@ files, and the search column beside the layers shows which layer each one comes 
         tree.complete = self.opened is not None and self.opened.finished
         tree.show(message.rows, message.source, message.at)
         self._found = message.found
+        if not self._furnished:
+            self._later("furnish", 0.001, self._furnish)
         self._show_files_title()
         self._show_subject()
 

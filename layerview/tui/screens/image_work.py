@@ -159,9 +159,9 @@ class ImageWork(TellsFailures, Bare, Screen[None]):
                 return
             self._timers_by_name[name].stop()
 
-        def run() -> None:
+        def run() -> object:
             self._timers_by_name.pop(name, None)
-            call()
+            return call()
 
         self._timers_by_name[name] = self.set_timer(delay, run)
 
