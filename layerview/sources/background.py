@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 FRAME = struct.Struct("<cxxxIQ")
 """Kind, bytes of JSON, bytes of packed index."""
 _LONGEST = 1 << 40
+_LAST = (b"F", b"E", b"X")
+"""Kinds of frames after which there is none."""
+
+
+class Frame(NamedTuple):
+    """What the child says, as it came: the kind, JSON, and an index's packed columns."""
+
+    kind: bytes
+    said: bytes
+    packed: bytes
 
 
 # Named tuples, not dataclasses: eight of those take longer to make than the child to start.
@@ -172,21 +182,18 @@ class BackgroundLoader:
         if self._child is not None:
             self._child.kill()
 
-    def events(self) -> Iterator[Event]:
-        """Yield what happens until all is done; to be read in a thread of its own.
-
-        The last event is Finished, LoadFailed or OpenFailed, unless it was cancelled.
-        """
+    def frames(self) -> Iterator[Frame]:
+        """Yield what the child says, not yet decoded; to be read in a thread of its own."""
         child = self._child
         if child is None:
             return
         assert child.stdout is not None
-        finished = False
+        ended = False
         try:
-            while (event := self._next(child.stdout)) is not None:
-                finished = isinstance(event, Finished | LoadFailed | OpenFailed)
-                yield event
-                if finished:
+            while (frame := _read_frame(child.stdout)) is not None:
+                ended = frame.kind in _LAST
+                yield frame
+                if ended:
                     break
         finally:
             child.kill()
@@ -195,25 +202,28 @@ class BackgroundLoader:
                 with suppress(OSError):
                     child.stdin.close()
             child.wait()
-        if not finished and not self._cancelled:
-            yield LoadFailed("the reading process ended unexpectedly")
+        if not ended and not self._cancelled:
+            yield Frame(b"E", b'{"message": "the reading process ended unexpectedly"}', b"")
+
+    def events(self) -> Iterator[Event]:
+        """Yield what happens until all is done.
+
+        The last event is Finished, LoadFailed or OpenFailed, unless it was cancelled.
+        """
+        return map(self.decode, self.frames())
 
     @property
     def _layers(self) -> list[LayerSource]:
         return self._image.layers if self._image is not None else []
 
-    def _next(self, stream: IO[bytes]) -> Event | None:
-        head = stream.read(FRAME.size)
-        if len(head) < FRAME.size:
-            return None
-        kind, said, packed = FRAME.unpack(head)
-        if packed > _LONGEST:
-            return None
-        fields = json.loads(stream.read(said))
-        data = stream.read(packed) if packed else b""
-        if len(data) < packed:
-            return None
-        match kind:
+    def decode(self, frame: Frame) -> Event:
+        """Make a frame an event.
+
+        Raises:
+            LayerviewError: when the image can't be put together here.
+        """
+        fields = json.loads(frame.said)
+        match frame.kind:
             case b"I":
                 from layerview.sources.description import image_from
 
@@ -230,7 +240,7 @@ class BackgroundLoader:
                 from layerview.sources.loading import LoadedLayer, check_claims
 
                 source = self._layers[fields["number"]]
-                index = unpack(data) if packed else None
+                index = unpack(frame.packed) if frame.packed else None
                 loaded = LoadedLayer(source, index, damage=fields["damage"])
                 return LayerLoaded(check_claims(loaded, fields["diff_id"], fields["digest"]))
             case b"V":
@@ -245,6 +255,21 @@ class BackgroundLoader:
                 return LoadFailed(fields["message"])
             case _:
                 return Finished()
+
+
+def _read_frame(stream: IO[bytes]) -> Frame | None:
+    """Read one frame; None when the child is gone, perhaps in the middle of one."""
+    head = stream.read(FRAME.size)
+    if len(head) < FRAME.size:
+        return None
+    kind, said_length, packed_length = FRAME.unpack(head)
+    if packed_length > _LONGEST:
+        return None
+    said = stream.read(said_length)
+    packed = stream.read(packed_length) if packed_length else b""
+    if len(said) < said_length or len(packed) < packed_length:
+        return None
+    return Frame(kind, said, packed)
 
 
 def _error(fields: dict[str, Any]) -> LayerviewError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -10,8 +12,11 @@ from typing import TYPE_CHECKING
 from layerview.errors import LayerviewError
 
 if TYPE_CHECKING:
-    from layerview.sources.background import BackgroundLoader, Event
+    from layerview.sources.background import BackgroundLoader, Event, Frame
     from layerview.sources.image import Image
+
+_BATCH = 0.02
+"""Seconds after which events are handed on though more are known."""
 
 
 class ImageOpening:
@@ -37,9 +42,8 @@ class ImageOpening:
         self._given = image
         self._platform = platform
         self._cache = cache
-        self._events: SimpleQueue[Event | None] = SimpleQueue()
+        self._frames: SimpleQueue[Frame | None] = SimpleQueue()
         self._opened = threading.Event()
-        self._wanted = threading.Event()
         self._image: Image | None = None
         self._error: LayerviewError | None = None
         self._loader: BackgroundLoader | None = None
@@ -55,24 +59,19 @@ class ImageOpening:
             self._fail(LayerviewError(f"{self.name}: {error}"))
         finally:
             self._opened.set()
-            self._events.put(None)
+            self._frames.put(None)
 
     def _fail(self, error: LayerviewError) -> None:
-        from layerview.sources.background import LoadFailed
+        from layerview.sources.background import Frame
 
         if self._image is None:
             self._error = error
         else:
-            self._events.put(LoadFailed(str(error)))
+            said = json.dumps({"message": str(error)}).encode()
+            self._frames.put(Frame(b"E", said, b""))
 
     def _read(self) -> None:
-        from layerview.sources.background import (
-            BackgroundLoader,
-            ImageOpened,
-            LayerLoaded,
-            LoadFailed,
-            OpenFailed,
-        )
+        from layerview.sources.background import BackgroundLoader, ImageOpened, OpenFailed
 
         image = self._given
         if image is None and self.name == "-":
@@ -80,30 +79,26 @@ class ImageOpening:
             from layerview.sources.resolve import open_image
 
             image = open_image(self.name, platform=self._platform)
+        loader = self._loader = BackgroundLoader(
+            image, name=self.name, platform=self._platform, cache=self._cache
+        )
         if image is not None:
-            self._loader = BackgroundLoader(image, cache=self._cache)
             self._take(image)
-        else:
-            self._loader = BackgroundLoader(
-                name=self.name, platform=self._platform, cache=self._cache
-            )
         if self._cancelled:
             return
-        self._loader.start()
-        for event in self._loader.events():
-            if isinstance(event, ImageOpened):
-                self._take(event.image)
-                # What the layers hold is taken in when somebody looks, not before the first frame.
-                self._wanted.wait()
-            elif isinstance(event, OpenFailed):
-                self._fail(event.error)
-            elif isinstance(event, LoadFailed) and self._image is None:
-                self._fail(LayerviewError(event.message))
-            else:
-                if isinstance(event, LayerLoaded) and event.layer.index is not None:
-                    # Summed up here, where nobody waits for it.
-                    _ = event.layer.index.size
-                self._events.put(event)
+        loader.start()
+        for frame in loader.frames():
+            if self._image is not None:
+                # Decoded by who wants it: the first frame of a screen does not wait for that.
+                self._frames.put(frame)
+            elif frame.kind in b"IXE":
+                event = loader.decode(frame)
+                if isinstance(event, ImageOpened):
+                    self._take(event.image)
+                elif isinstance(event, OpenFailed):
+                    self._fail(event.error)
+                else:
+                    self._fail(LayerviewError(json.loads(frame.said)["message"]))
 
     def _take(self, image: Image) -> None:
         self._image = image
@@ -132,18 +127,31 @@ class ImageOpening:
 
         See BackgroundLoader.events.
         """
-        self._wanted.set()
+        from layerview.sources.background import LayerLoaded
+
+        loader = self._loader
+        if loader is None:
+            return
         ended = False
         while not ended:
-            batch = [self._events.get()]
-            while not self._events.empty():
-                batch.append(self._events.get())
-            ended = None in batch
-            yield [event for event in batch if event is not None]
+            frame = self._frames.get()
+            events = []
+            until = time.monotonic() + _BATCH
+            while frame is not None:
+                event = loader.decode(frame)
+                if isinstance(event, LayerLoaded) and event.layer.index is not None:
+                    # Summed up here, where nobody waits for it.
+                    _ = event.layer.index.size
+                events.append(event)
+                if self._frames.empty() or time.monotonic() > until:
+                    break
+                frame = self._frames.get()
+            else:
+                ended = True
+            yield events
 
     def cancel(self) -> None:
         """Stop at once; `events` ends."""
         self._cancelled = True
-        self._wanted.set()
         if self._loader is not None:
             self._loader.cancel()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from layerview.tui.app import LayerviewApp
@@ -225,20 +223,18 @@ def test_image_without_colour(snap_compare, size, monkeypatch):
 @pytest.mark.usefixtures("shop")
 def test_reading(snap_compare, size, monkeypatch):
     """While layers are read: what is known stands there, the rest is an ellipsis."""
-    from layerview.sources import background
+    from layerview.sources import background, opening
 
-    original = background.BackgroundLoader.events
+    original = opening.ImageOpening.events
 
     def some_events(self):
-        for event in original(self):
-            yield event
+        for event in (event for batch in original(self) for event in batch):
+            yield [event]
             if isinstance(event, background.LayerLoaded) and event.layer.source.number == 2:
                 break
-        yield background.LayerStarted(3)
-        time.sleep(0.15)  # Progress is told of ten times a second.
-        yield background.LayerProgress(3, 300_000, 760_000)
+        yield [background.LayerStarted(3), background.LayerProgress(3, 300_000, 760_000)]
 
-    monkeypatch.setattr(background.BackgroundLoader, "events", some_events)
+    monkeypatch.setattr(opening.ImageOpening, "events", some_events)
 
     async def prepare(pilot):
         await settled(pilot)
