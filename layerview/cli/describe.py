@@ -41,6 +41,8 @@ def layer_fields(
         "verified": verified,
         "cache_id": None,
         "directory": source.folder,
+        "repeated_bytes": index.columns.repeated_bytes if index is not None else None,
+        "warnings": list(index.warnings) if index is not None else None,
     }
 
 

@@ -46,6 +46,13 @@ def run(words: Sequence[str]) -> int:
                     ]
                 )
             table(rows, right=(0, 1, 2, 3), cut=6)
+            for item in found.layers:
+                for warning in item.index.warnings if item.index is not None else ():
+                    print(f"layer {item.source.number}: {printable(warning)}")
+                repeated = item.index.columns.repeated_bytes if item.index is not None else 0
+                if repeated:
+                    size = format_size(repeated, binary=arguments.binary)
+                    print(f"layer {item.source.number}: {size} of replaced entries do not count")
             total = format_size(found.view.total_bytes, binary=arguments.binary)
             shown = format_size(found.view.live_bytes, binary=arguments.binary)
             print(f"{total} in {len(found.layers)} layers, of which {shown} show")

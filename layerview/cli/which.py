@@ -115,6 +115,8 @@ def _print(resolution: Resolution, hashes: dict[int, str | None], *, binary: boo
     elif resolution.exists:
         doubt = "" if resolution.certain else ", unless a layer that is not here says otherwise"
         print(f"{name}: from layer {resolution.layer}{doubt}")
+    elif any(rung.state == "winner" for rung in resolution.ladder):
+        print(f"{name}: it is there, but no folder")
     else:
         print(f"{name}: nothing shows")
     for rung in resolution.ladder:

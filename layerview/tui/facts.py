@@ -201,7 +201,8 @@ def layer_facts(opened: OpenedImage, number: int, binary: bool, glyphs: Glyphs) 
     if empty:
         facts.append(BLANK)
         facts.append(Fact("no layer", "   ".join(no_layer_words(empty))))
-    for words in (*opened.image.damage, *opened.image.warnings):
+    odd = layer.index.warnings if layer.index is not None else ()
+    for words in (*odd, *opened.image.damage, *opened.image.warnings):
         facts.append(BLANK)
         facts.append(Fact(glyphs.waste, printable(words), color="warning", indent=2))
     return facts

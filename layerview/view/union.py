@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 
 from layerview.layer.index import NO_DIR, UNRESOLVED, LayerIndex
 from layerview.layer.kinds import Kind
+from layerview.view.folder import Folder
+from layerview.view.links import Links, find_links
 from layerview.view.nodes import Node
+from layerview.view.summary import Summary
 
 Stack = tuple[tuple[int, int], ...]
 """The layers whose content shows in a folder, top first: (layer, its number for the folder)."""
@@ -26,25 +28,6 @@ _DIR = int(Kind.DIR)
 _IMPLIED = int(Kind.IMPLIED_DIR)
 _NOT_A_FILE = bytes(0 if kind in (_DIR, _IMPLIED, _WHITEOUT) else 1 for kind in range(256))
 _KEPT_STACKS = 50_000
-
-
-@dataclass(slots=True)
-class Summary:
-    """What lies below a folder of the view."""
-
-    bytes: int = 0
-    """File bytes, each inode once."""
-    by_layer: dict[int, int] = field(default_factory=dict)
-    """The same, by the layer that wrote them."""
-    files: int = 0
-    """Entries that are no folders."""
-
-    def add(self, other: Summary) -> None:
-        """Take in another folder's summary."""
-        self.bytes += other.bytes
-        self.files += other.files
-        for layer, size in other.by_layer.items():
-            self.by_layer[layer] = self.by_layer.get(layer, 0) + size
 
 
 class Merged:
@@ -57,20 +40,6 @@ class Merged:
         """Layer and row of each child that is no folder."""
         self.folders: dict[bytes, list[tuple[int, int]]] = {}
         """The stack of each child that is a folder."""
-
-
-@dataclass(slots=True)
-class _Links:
-    """What hard links do to a view."""
-
-    first_path: dict[tuple[int, int], bytes] = field(default_factory=dict)
-    """By layer and row of a name: the first path of its inode, where that is another one."""
-    source: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
-    """By layer and row of a link to a lower layer: layer and row of the inode."""
-    extra: dict[bytes, Summary] = field(default_factory=dict)
-    """By folder: bytes kept only by a link while the inode's own name is hidden."""
-    kept: set[tuple[int, int]] = field(default_factory=set)
-    """Inodes (layer, row) that some visible name keeps."""
 
 
 class UnionView:
@@ -294,81 +263,8 @@ class UnionView:
         return (layer, row) in self._links.kept
 
     @cached_property
-    def _links(self) -> _Links:
-        links = _Links()
-        groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
-        for layer, index in enumerate(self.layers):
-            if index is None or not index.links:
-                continue
-            for row, inode in index.links.items():
-                if inode != UNRESOLVED:
-                    source = (layer, inode)
-                else:
-                    found = self._linked(layer, index.link_paths[row])
-                    if found is None:
-                        continue
-                    source = links.source[layer, row] = found
-                group = groups.setdefault(source, [])
-                if not group:
-                    owner = self.layers[source[0]]
-                    assert owner is not None
-                    if source[1] < len(owner):
-                        group.append(source)
-                group.append((layer, row))
-        for source, group in groups.items():
-            self._settle(links, source, group)
-        return links
-
-    def _linked(self, layer: int, path: bytes) -> tuple[int, int] | None:
-        """Find what a link names that was not there before it in its own layer."""
-        below = self.below(layer)
-        lower = below.node(path)
-        if lower is not None and not lower.is_dir and lower.layer is not None:
-            return below.source_of(lower.layer, lower.row)
-        index = self.layers[layer]
-        assert index is not None
-        row = index.find(path)
-        if row is None or index.dir_of_row[row] != NO_DIR or index.kinds[row] == _WHITEOUT:
-            return None
-        inode = index.links.get(row, row)
-        return None if inode == UNRESOLVED else (layer, inode)
-
-    def _settle(self, links: _Links, source: tuple[int, int], group: list[tuple[int, int]]) -> None:
-        """Find which names of an inode show, and where its bytes count."""
-        visible = []
-        for layer, row in group:
-            index = self.layers[layer]
-            assert index is not None
-            path = index.path(row)
-            if self._wins(path, layer, row):
-                visible.append((path.replace(b"/", b"\0"), path, layer, row))
-        if not visible:
-            return
-        links.kept.add(source)
-        visible.sort()
-        first = visible[0][1]
-        for _, _, layer, row in visible[1:]:
-            links.first_path[layer, row] = first
-        if all((layer, row) != source for _, _, layer, row in visible):
-            # The inode's own name is hidden: its bytes count where they first show.
-            owner = self.layers[source[0]]
-            assert owner is not None
-            size = owner.sizes[source[1]] if owner.kinds[source[1]] == Kind.FILE else 0
-            folder = first
-            while folder:
-                folder = folder.rpartition(b"/")[0]
-                extra = links.extra.setdefault(folder, Summary())
-                extra.add(Summary(size, {source[0]: size}))
-
-    def _wins(self, path: bytes, layer: int, row: int) -> bool:
-        parent, _, name = path.rpartition(b"/")
-        for number, folder in self.stack(parent) or ():
-            index = self.layers[number]
-            assert index is not None
-            found = index.find_in(folder, name)
-            if found is not None:
-                return number == layer and found == row
-        return False
+    def _links(self) -> Links:
+        return find_links(self)
 
     # -- totals -------------------------------------------------------------------------------
 
@@ -543,121 +439,3 @@ class UnionView:
                 yield name, other[0], other[1], None
             else:
                 yield name, -1, -1, merged.folders[name]
-
-
-class Folder(Sequence[Node]):
-    """The children of one folder in path order, each made into a node when it is asked for."""
-
-    def __init__(self, view: UnionView, path: bytes, stack: Stack) -> None:
-        self.view = view
-        self.path = path
-        self.stack = stack
-
-    @cached_property
-    def _single(self) -> tuple[int, range] | None:
-        """Layer and rows, where one layer holds all and deletes nothing."""
-        if len(self.stack) != 1:
-            return None
-        layer, number = self.stack[0]
-        index = self.view.layers[layer]
-        assert index is not None
-        rows = index.rows_in(number)
-        if index.kinds.find(_WHITEOUT, rows.start, rows.stop) >= 0:
-            return None
-        return layer, rows
-
-    @cached_property
-    def _mixed(self) -> tuple[list[bytes], Merged]:
-        merged = self.view.merge(self.stack)
-        return sorted([*merged.others, *merged.folders]), merged
-
-    def __len__(self) -> int:
-        if self._single is not None:
-            return len(self._single[1])
-        return len(self._mixed[0]) if self.stack else 0
-
-    def __getitem__(self, position):  # type: ignore[no-untyped-def]
-        if isinstance(position, slice):
-            return [self[at] for at in range(*position.indices(len(self)))]
-        view = self.view
-        prefix = self.path + b"/" if self.path else b""
-        if self._single is not None:
-            layer, rows = self._single
-            row = rows[position]
-            index = view.layers[layer]
-            assert index is not None
-            path = prefix + index.name(row)
-            below = index.dir_of_row[row]
-            if below != NO_DIR:
-                return view.folder_node(path, ((layer, below),))
-            return view.entry_node(path, layer, row)
-        names, merged = self._mixed
-        name = names[position]
-        other = merged.others.get(name)
-        if other is not None:
-            return view.entry_node(prefix + name, *other)
-        return view.folder_node(prefix + name, merged.folders[name])
-
-    def name_at(self, position: int) -> bytes:
-        """Return one child's name."""
-        if self._single is not None:
-            layer, rows = self._single
-            index = self.view.layers[layer]
-            assert index is not None
-            return index.name(rows[position])
-        return self._mixed[0][position]
-
-    def find(self, name: bytes) -> int | None:
-        """Find the position of a child."""
-        low, high = 0, len(self)
-        while low < high:
-            middle = (low + high) // 2
-            if self.name_at(middle) < name:
-                low = middle + 1
-            else:
-                high = middle
-        return low if low < len(self) and self.name_at(low) == name else None
-
-    def sizes(self) -> array[int]:
-        """Return each child's bytes: a file's, or of all that shows below a folder."""
-        view = self.view
-        prefix = self.path + b"/" if self.path else b""
-        if self._single is not None:
-            layer, rows = self._single
-            index = view.layers[layer]
-            assert index is not None
-            sizes = index.sizes[rows.start : rows.stop]
-            for row, inode in index.links.items():
-                if inode == UNRESOLVED and row in rows:
-                    sizes[row - rows.start] = view.entry_node(b"", layer, row).size
-            at = rows.start
-            while (at := index.kinds.find(_DIR, at, rows.stop)) >= 0:
-                sizes[at - rows.start] = view.summary(prefix + index.name(at)).bytes
-                at += 1
-            at = rows.start
-            while (at := index.kinds.find(_IMPLIED, at, rows.stop)) >= 0:
-                sizes[at - rows.start] = view.summary(prefix + index.name(at)).bytes
-                at += 1
-            return sizes
-        names, merged = self._mixed
-        return array(
-            "q",
-            (
-                view.summary(prefix + name).bytes
-                if name in merged.folders
-                else view.entry_node(prefix + name, *merged.others[name]).size
-                for name in names
-            ),
-        )
-
-    def order(self, key: str = "name", *, reverse: bool = False) -> Sequence[int]:
-        """Return the children's positions in another order.
-
-        Args:
-            key: "name" (path order) or "size" (largest first).
-            reverse: turn the order round.
-        """
-        if key == "name":
-            return range(len(self) - 1, -1, -1) if reverse else range(len(self))
-        sizes = self.sizes()
-        return array("Q", sorted(range(len(sizes)), key=sizes.__getitem__, reverse=not reverse))

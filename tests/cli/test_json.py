@@ -36,6 +36,9 @@ LAYER = {
     "verified": (bool, NONE),
     "cache_id": NONE,
     "directory": (str, NONE),
+    # Beside the names of the first release.
+    "repeated_bytes": (int, NONE),
+    "warnings": (list, NONE),
 }
 FILE = {
     "path": str,

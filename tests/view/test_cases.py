@@ -117,7 +117,8 @@ def test_the_last_of_a_repeated_name_counts_in_every_number(make: Make, run: Com
     image = make([tars.file("f", K), tars.file("f", KK)])
     assert shown(run, image) == {"/f": ("file", 2000, 0)}
     layer = run.json("layers", image)[0]
-    assert (layer["size"], layer["files"]) == (2000, 1)
+    assert (layer["size"], layer["files"], layer["repeated_bytes"]) == (2000, 1, 1000)
+    assert "1.0 kB of replaced entries do not count" in run("layers", image).out
     assert wasted(run, image) == {}
     warnings = run.json("inspect", image, "--verify")["warnings"]
     assert any("engines refuse" in warning for warning in warnings)
