@@ -218,6 +218,7 @@ files, and the search column beside the layers shows which layer each one comes 
         if self.opened is not None:
             for event in message.events:
                 self._take_event(self.opened, event)
+            self.call_after_refresh(message.painted.set)
             # Events come in bursts; the screen tells of them ten times a second.
             self._later("progress", 0.1, self._show_progress, push_back=False)
 
@@ -236,6 +237,8 @@ files, and the search column beside the layers shows which layer each one comes 
             opened.take_layer(event.layer)
             if opened.all_in:
                 self._all_in()
+            elif self.query_one(FileTree).rows is None:
+                self._rebuild()
             else:
                 wait = max(0.02, self._rebuilt + REBUILD - time.monotonic())
                 self._later("rebuild", wait, self._rebuild, push_back=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from layerview.sources.opening import ImageOpening
     from layerview.tui.app import LayerviewApp
     from layerview.view.nodes import Node
+
+PATIENCE = 0.25
+"""Seconds that the reading thread waits at most for what it told to be painted."""
 
 CONTENT_LIMIT = 1 << 20
 """Bytes of a file that are read to be looked at."""
@@ -64,6 +68,8 @@ class ImageWork(TellsFailures, Bare, Screen[None]):
 
         def __init__(self, events: list[Event]) -> None:
             self.events = events
+            self.painted = threading.Event()
+            """Set when the screen shows them."""
             super().__init__()
 
     class ViewBuilt(Message):
@@ -247,7 +253,10 @@ class ImageWork(TellsFailures, Bare, Screen[None]):
             for events in opening.events():
                 if worker.is_cancelled:
                     break
-                self.post_message(self.Happened(events))
+                # Decoding on while the screen paints would take turns with it.
+                message = self.Happened(events)
+                self.post_message(message)
+                message.painted.wait(PATIENCE)
         finally:
             opening.cancel()
 
