@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 REST = 0.06
 """Seconds the cursor must rest before a file's content is read."""
 
-FURNISH = 0.1
+FURNISH = 0.2
 """Seconds after which the lower panes are filled, if no rows come before."""
 
 REBUILD = 0.25
@@ -335,7 +335,8 @@ files, and the search column beside the layers shows which layer each one comes 
         tree.show(message.rows, message.source, message.at)
         self._found = message.found
         if not self._furnished:
-            self._later("furnish", 0.001, self._furnish)
+            # Not before the rows are painted.
+            self._later("furnish", 0.04, self._furnish)
         self._show_files_title()
         self._show_subject()
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Region, Size
+from textual.geometry import Region
 from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
@@ -15,6 +15,7 @@ from textual.strip import Strip
 from layerview.tui.cells import Line
 from layerview.tui.glyphs import UNICODE, Glyphs
 from layerview.tui.widgets.chrome import Painted
+from layerview.tui.widgets.scrolling import fit_rows
 
 
 class RowList(Painted, ScrollView, can_focus=True):
@@ -76,8 +77,7 @@ class RowList(Painted, ScrollView, can_focus=True):
 
     def rows_changed(self) -> None:
         """Fit the list to rows that came or went."""
-        width = self.scrollable_content_region.width
-        self.virtual_size = Size(width, self.row_count())
+        fit_rows(self, self.row_count())
         self.set_reactive(RowList.cursor, self.validate_cursor(self.cursor))
         self.refresh()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.cache import LRUCache
-from textual.geometry import Region, Size
+from textual.geometry import Region
 from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
@@ -21,6 +21,7 @@ from layerview.tui.cells import Line, fit, width_of
 from layerview.tui.glyphs import UNICODE, Glyphs
 from layerview.tui.tree_rows import TreeRows
 from layerview.tui.widgets.chrome import Painted
+from layerview.tui.widgets.scrolling import fit_rows
 
 if TYPE_CHECKING:
     from layerview.tui.tree_sources import TreeSource, Weight
@@ -170,9 +171,7 @@ folder above, cut into the colours of the layers that hold the bytes; the number
         self.refresh()
 
     def _fit_virtual_size(self) -> None:
-        self.virtual_size = Size(
-            self.scrollable_content_region.width, len(self.rows) if self.rows else 0
-        )
+        fit_rows(self, len(self.rows) if self.rows else 0)
 
     def _rows_changed(self) -> None:
         self._forget_rows()
