@@ -2,56 +2,80 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NoReturn
+from dataclasses import dataclass, field
 
 from layerview.errors import UsageError
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see layerview --help")
+@dataclass(slots=True)
+class _Call:
+    """What the words of a call ask for."""
+
+    names: list[str] = field(default_factory=list)
+    theme: str = "dark"
+    platform: str | None = None
+    ascii: bool = False
+    binary: bool = False
+    no_cache: bool = False
 
 
 def run(words: Sequence[str]) -> int:
     """Open the terminal UI on the images that the call names."""
-    parser = _Parser(prog="layerview", add_help=False, allow_abbrev=False)
-    parser.add_argument("names", nargs="*")
-    parser.add_argument("--theme", choices=("dark", "light"), default="dark")
-    parser.add_argument("--ascii", action="store_true")
-    parser.add_argument("--binary", action="store_true")
-    parser.add_argument("--platform")
-    parser.add_argument("--no-cache", action="store_true")
-    arguments = parser.parse_args(words)
-    if "-" in arguments.names and not sys.stdin.isatty():
+    call = _parse(words)
+    if "-" in call.names and not sys.stdin.isatty():
         _give_keyboard_back()
     if not os.isatty(0) or not sys.stdout.isatty():
         raise UsageError(
             "the terminal UI needs a terminal; layerview --help lists the commands for pipes"
         )
     opening = None
-    if len(arguments.names) == 1 and _is_one_image(arguments.names[0]):
+    if len(call.names) == 1 and _is_one_image(call.names[0]):
         # Another process opens and reads the image while this one imports the screen.
         from layerview.sources.opening import ImageOpening
 
-        opening = ImageOpening(
-            arguments.names[0], platform=arguments.platform, cache=not arguments.no_cache
-        )
+        opening = ImageOpening(call.names[0], platform=call.platform, cache=not call.no_cache)
     from layerview.tui.app import run as run_app
 
     return run_app(
-        arguments.names,
-        ascii=arguments.ascii,
-        binary_sizes=arguments.binary,
-        platform=arguments.platform,
-        cache=not arguments.no_cache,
-        theme=arguments.theme,
+        call.names,
+        ascii=call.ascii,
+        binary_sizes=call.binary,
+        platform=call.platform,
+        cache=not call.no_cache,
+        theme=call.theme,
         opening=opening,
     )
+
+
+def _parse(words: Sequence[str]) -> _Call:
+    """Read the few options that there are: argparse takes as long as half of our own imports."""
+    call = _Call()
+    waiting = list(reversed(words))
+    while waiting:
+        word = waiting.pop()
+        option, equals, value = word.partition("=")
+        if option in ("--ascii", "--binary", "--no-cache") and not equals:
+            setattr(call, option[2:].replace("-", "_"), True)
+        elif option in ("--theme", "--platform"):
+            if not equals:
+                if not waiting:
+                    raise UsageError(f"{option} takes a value; see layerview --help")
+                value = waiting.pop()
+            setattr(call, option[2:], value)
+        elif word == "--":
+            call.names += reversed(waiting)
+            break
+        elif word.startswith("-") and word != "-":
+            raise UsageError(f"there is no option {option}; see layerview --help")
+        else:
+            call.names.append(word)
+    if call.theme not in ("dark", "light"):
+        raise UsageError(f"--theme is dark or light, not {call.theme!r}")
+    return call
 
 
 def _is_one_image(name: str) -> bool:

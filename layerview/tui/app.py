@@ -170,11 +170,17 @@ class LayerviewApp(App[None]):
         if self.screen.query("HelpPanel"):
             self.action_hide_help_panel()
             return
-        # Read when it is first wanted: parsing styles is much of the time to the first screen.
-        style = os.path.join(os.path.dirname(__file__), "styles", "help.tcss")
-        if not self.stylesheet.has_source(style):
-            self.stylesheet.read(style)
+        self.want_style("help.tcss")
         self.action_show_help_panel()
+
+    def want_style(self, name: str) -> None:
+        """Read a style sheet of styles/, unless it was read before.
+
+        Parsing styles is much of the time to the first screen, which goes without most of them.
+        """
+        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "styles", name)
+        if not self.stylesheet.has_source(path):
+            self.stylesheet.read(path)
 
     def action_theme(self) -> None:
         """Change between dark and light."""

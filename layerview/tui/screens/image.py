@@ -143,6 +143,8 @@ files, and the search column beside the layers shows which layer each one comes 
         """Tell the style sheet what kind of window this is; return whether narrow and compact."""
         narrow, low = width < 100, height < 30
         compact = narrow or low
+        if compact:
+            self.app.want_style("image-small.tcss")
         self.set_class(narrow, "-narrow")
         self.set_class(low, "-low")
         self.set_class(compact, "-compact")
@@ -171,6 +173,7 @@ files, and the search column beside the layers shows which layer each one comes 
 
     def _replace_with(self, pane: str | None) -> None:
         """Show a pane (`content`, `details`) in the tree's place, or the tree again."""
+        self.app.want_style("image-small.tcss")
         for name in ("content", "details"):
             self.set_class(pane == name, f"-show-{name}")
 
