@@ -60,7 +60,7 @@ class LayerviewApp(App[None]):
         self,
         names: Sequence[str] = (),
         *,
-        ascii: bool = False,  # noqa: A002
+        ascii: bool = False,
         binary_sizes: bool = False,
         platform: str | None = None,
         cache: bool = True,
@@ -220,7 +220,7 @@ def _is_folder_of_images(name: str) -> bool:
 def run(
     names: Sequence[str] = (),
     *,
-    ascii: bool = False,  # noqa: A002
+    ascii: bool = False,
     binary_sizes: bool = False,
     platform: str | None = None,
     cache: bool = True,

@@ -66,7 +66,7 @@ The sizes are the first image's and the second's.
         binary: bool,
         *,
         glyphs: Glyphs = UNICODE,
-        id: str | None = None,  # noqa: A002
+        id: str | None = None,
     ) -> None:
         super().__init__(glyphs=glyphs, id=id)
         self._binary = binary

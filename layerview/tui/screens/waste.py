@@ -54,7 +54,7 @@ them, the layer that made them useless, and how. **Enter** shows the path in the
         binary: bool,
         *,
         glyphs: Glyphs = UNICODE,
-        id: str | None = None,  # noqa: A002
+        id: str | None = None,
     ) -> None:
         super().__init__(glyphs=glyphs, id=id)
         self._opened = opened
@@ -114,7 +114,7 @@ The bytes that each layer carries and a layer above hides. **Enter** lists only 
         binary: bool,
         *,
         glyphs: Glyphs = UNICODE,
-        id: str | None = None,  # noqa: A002
+        id: str | None = None,
     ) -> None:
         super().__init__(glyphs=glyphs, id=id)
         self._opened = opened

@@ -86,7 +86,7 @@ class AreaBar(Painted):
     compact: reactive[bool] = reactive(False)
     """A small window: the image's name and sizes stand in this row too."""
 
-    def __init__(self, *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:
         super().__init__(id=id)
         self.glyphs = glyphs
         self.place: tuple[str, ...] = ()
@@ -142,7 +142,7 @@ class SubjectRow(Painted):
     SubjectRow { height: 1; margin: 1 0; padding: 0 2; width: 1fr; }
     """
 
-    def __init__(self, *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:
         super().__init__(id=id)
         self.glyphs = glyphs
         self.groups: Sequence[Sequence[Piece]] = ()
@@ -194,7 +194,7 @@ class PaneTitle(Painted):
     compact: reactive[bool] = reactive(False)
     """A small window: the rule stands beside the title, not under it."""
 
-    def __init__(self, title: str = "", *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, title: str = "", *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:
         super().__init__(id=id, classes="title")
         self.glyphs = glyphs
         self.title = title
@@ -326,7 +326,7 @@ class Insight(Painted):
     Insight { height: 1; width: 1fr; padding: 0 1; }
     """
 
-    def __init__(self, *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:
         super().__init__(id=id)
         self.glyphs = glyphs
         self.text = ""

@@ -31,7 +31,7 @@ class LyingStack(Painted):
     LyingStack { height: 3; width: 1fr; }
     """
 
-    def __init__(self, *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:
         super().__init__(id=id)
         self.glyphs = glyphs
         self.slabs: Sequence[LyingSlab] = ()

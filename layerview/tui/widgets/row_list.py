@@ -59,7 +59,7 @@ class RowList(Painted, ScrollView, can_focus=True):
     class Chosen(Highlighted):
         """A row was chosen with Enter or a second click."""
 
-    def __init__(self, *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:
         super().__init__(id=id)
         self.glyphs = glyphs
         self.message: tuple[str, str] = ("", "")

@@ -98,7 +98,7 @@ the search for the file under the cursor: the first layer from the top that has 
         self,
         *,
         glyphs: Glyphs = UNICODE,
-        id: str | None = None,  # noqa: A002
+        id: str | None = None,
         classes: str | None = None,
     ) -> None:
         super().__init__(id=id, classes=classes)

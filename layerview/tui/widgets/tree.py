@@ -93,7 +93,7 @@ folder above, cut into the colours of the layers that hold the bytes; the number
         *,
         glyphs: Glyphs = UNICODE,
         binary: bool = False,
-        id: str | None = None,  # noqa: A002
+        id: str | None = None,
         classes: str | None = None,
     ) -> None:
         super().__init__(id=id, classes=classes)
