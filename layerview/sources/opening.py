@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _BATCH = 0.02
 """Seconds after which events are handed on though more are known."""
+_IS_CACHED = b'"cached": true'
 
 
 class ImageOpening:
@@ -43,6 +44,8 @@ class ImageOpening:
         self._platform = platform
         self._cache = cache
         self._frames: SimpleQueue[Frame | None] = SimpleQueue()
+        self._held: list[Frame | None] = []
+        """A frame that was looked at and left for later."""
         self._opened = threading.Event()
         self._image: Image | None = None
         self._error: LayerviewError | None = None
@@ -122,6 +125,19 @@ class ImageOpening:
             raise LayerviewError(f"{self.name} was not opened")
         return self._image
 
+    def at_hand(self, seconds: float) -> list[Event]:
+        """Return what came out of the index cache by now; decode for so many seconds at most."""
+        loader = self._loader
+        events: list[Event] = []
+        until = time.monotonic() + seconds
+        while loader is not None and not self._frames.empty() and time.monotonic() < until:
+            frame = self._frames.get()
+            if frame is None or not (frame.kind == b"S" or _IS_CACHED in frame.said):
+                self._held.append(frame)
+                break
+            events.append(loader.decode(frame))
+        return events
+
     def events(self) -> Iterator[list[Event]]:
         """Yield what happens while the layers are read, all that is known at a time.
 
@@ -134,7 +150,7 @@ class ImageOpening:
             return
         ended = False
         while not ended:
-            frame = self._frames.get()
+            frame = self._held.pop() if self._held else self._frames.get()
             events = []
             until = time.monotonic() + _BATCH
             while frame is not None:

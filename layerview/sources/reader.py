@@ -104,6 +104,7 @@ def _read_all(layers: list[dict[str, Any]], cache: IndexCache | None) -> None:
             damage=f"layer {layer['number']}: {read.damage}" if read.damage else None,
             diff_id=read.diff_id if hashed else None,
             digest=read.digest if hashed else None,
+            cached=read.from_cache,
         )
     for number, blob, read in unhashed:
         reporter.number = number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 
 REST = 0.06
 """Seconds the cursor must rest before a file's content is read."""
+
+AT_ONCE = 0.015
+"""Seconds that the first frame waits for layers out of the index cache."""
 
 FURNISH = 0.2
 """Seconds after which the lower panes are filled, if no rows come before."""
@@ -112,7 +116,9 @@ files, and the search column beside the layers shows which layer each one comes 
         if self._opening is not None and self._opening.is_open:
             with suppress(LayerviewError):
                 image = self._opening.image()
-                self._image_opened(self.Opened(OpenedImage(image, self.app.hues)))
+                opened = OpenedImage(image, self.app.hues)
+                self._image_opened(self.Opened(opened))
+                self._take_events(opened, self._opening.at_hand(AT_ONCE))
                 return
         self.open_image()
 
@@ -219,38 +225,42 @@ files, and the search column beside the layers shows which layer each one comes 
     @on(ImageWork.Happened)
     def _loader_events(self, message: ImageWork.Happened) -> None:
         if self.opened is not None:
-            for event in message.events:
-                self._take_event(self.opened, event)
+            self._take_events(self.opened, message.events)
             self.call_after_refresh(message.painted.set)
             # Events come in bursts; the screen tells of them ten times a second.
             self._later("progress", 0.1, self._show_progress, push_back=False)
 
-    def _take_event(self, opened: OpenedImage, event: Event) -> None:
+    def _take_events(self, opened: OpenedImage, events: Sequence[Event]) -> None:
         from layerview.sources import background
 
-        if isinstance(event, background.LayerStarted):
-            opened.layers[event.number].status = Status.READING
-        elif isinstance(event, background.LayerProgress):
-            layer = opened.layers[event.number]
-            if layer.status not in (Status.WAITING, Status.READING):
-                return  # It is read, and hashed now behind the screen.
-            layer.status = Status.READING
-            layer.done, layer.total = event.done, event.total or layer.total
-        elif isinstance(event, background.LayerLoaded):
-            opened.take_layer(event.layer)
-            if opened.all_in:
+        came = False
+        for event in events:
+            if isinstance(event, background.LayerStarted):
+                opened.layers[event.number].status = Status.READING
+            elif isinstance(event, background.LayerProgress):
+                layer = opened.layers[event.number]
+                # Once it is read, it is hashed behind the screen.
+                if layer.status in (Status.WAITING, Status.READING):
+                    layer.status = Status.READING
+                    layer.done, layer.total = event.done, event.total or layer.total
+            elif isinstance(event, background.LayerLoaded):
+                opened.take_layer(event.layer)
+                came = True
+            elif isinstance(event, background.Verified):
+                self._take_verified(event.number, event.ok, event.message)
+            elif isinstance(event, background.LoadFailed):
+                self._pane_failed("files", event.message)
+            elif isinstance(event, background.Finished) and not opened.finished:
                 self._all_in()
-            elif self.query_one(FileTree).rows is None:
-                self._rebuild()
-            else:
-                wait = max(0.02, self._rebuilt + REBUILD - time.monotonic())
-                self._later("rebuild", wait, self._rebuild, push_back=False)
-        elif isinstance(event, background.Verified):
-            self._take_verified(event.number, event.ok, event.message)
-        elif isinstance(event, background.LoadFailed):
-            self._pane_failed("files", event.message)
-        elif isinstance(event, background.Finished) and not opened.finished:
+        if not came:
+            return
+        if opened.all_in:
             self._all_in()
+        elif self.query_one(FileTree).rows is None:
+            self._rebuild()
+        else:
+            wait = max(0.02, self._rebuilt + REBUILD - time.monotonic())
+            self._later("rebuild", wait, self._rebuild, push_back=False)
 
     def _show_progress(self) -> None:
         self._show_slabs()
@@ -299,7 +309,7 @@ files, and the search column beside the layers shows which layer each one comes 
                 # The names at once; the sizes follow when they are summed up.
                 self.opened.view = self.opened.make_view()
                 self._lay_rows()
-            self.build_view()
+            self.call_after_refresh(self.build_view)
             return
         self.opened.view = self.opened.make_view()
         self._lay_rows()
@@ -328,7 +338,7 @@ files, and the search column beside the layers shows which layer each one comes 
         self.workers.cancel_group(self, "rows")
         source = self._plain_source()
         rows = TreeRows(source.root(), source.folder, expanded=expanded)
-        self.post_message(self.RowsReady(rows, source, at, ""))
+        self._rows_ready(self.RowsReady(rows, source, at, ""))
 
     @on(ImageWork.RowsReady)
     def _rows_ready(self, message: ImageWork.RowsReady) -> None:
