@@ -49,10 +49,14 @@ class IndexCache:
             return None
         head, _, rest = record.partition(b"\n")
         _, _, diff_id, digest = _read_head(head)
-        index = self._load(self._diff_id_name(diff_id)) if diff_id else self._unpacked(rest)
-        if index is None:
+        try:
+            if diff_id:
+                rest = self._used(self._diff_id_name(diff_id))
+            packed = _zstd().decompress(rest)  # type: ignore[attr-defined]
+            index = unpack(packed)
+        except Exception:  # not there, or damaged in any way: as good as not there
             return None
-        return ReadLayer(index, diff_id=diff_id, digest=digest, from_cache=True)
+        return ReadLayer(index, diff_id=diff_id, digest=digest, packed=packed, from_cache=True)
 
     def sizes(self, blob: Blob) -> tuple[int, int] | None:
         """Find size (bytes) and number of entries of a blob's layer, without its index."""
@@ -109,12 +113,6 @@ class IndexCache:
     def _diff_id_name(self, diff_id: str) -> str:
         return "diffid-" + hashlib.sha256(diff_id.encode()).hexdigest()
 
-    def _load(self, name: str) -> LayerIndex | None:
-        try:
-            return self._unpacked(self._used(name))
-        except OSError:
-            return None
-
     def _used(self, name: str) -> bytes:
         """Read a file and note that it was used now."""
         path = self._folder / name
@@ -130,12 +128,6 @@ class IndexCache:
         options = {parameter.compression_level: 3, parameter.checksum_flag: 1}
         packed: bytes = zstd.compress(pack(index), options=options)
         return packed
-
-    def _unpacked(self, data: bytes) -> LayerIndex | None:
-        try:
-            return unpack(_zstd().decompress(data))  # type: ignore[attr-defined]
-        except Exception:  # damaged in any way: as good as not there
-            return None
 
     def _write(self, name: str, data: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -27,6 +27,8 @@ class ReadLayer:
     """sha256 of the plain bytes ("sha256:…"), where all of them were hashed."""
     digest: str | None = None
     """sha256 of the blob's bytes, where all of them were hashed."""
+    packed: bytes | None = None
+    """The index as packing.pack writes it, where it came in that form."""
     from_cache: bool = False
     """Whether the hashes are those of an earlier reading."""
     damage: str | None = None

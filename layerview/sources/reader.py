@@ -12,7 +12,6 @@ from layerview import settings
 from layerview.errors import LayerviewError
 from layerview.layer.blob import Blob
 from layerview.layer.cache import IndexCache
-from layerview.layer.index import LayerIndex
 from layerview.layer.packing import pack
 from layerview.layer.reading import ReadLayer, hash_blob, read_layer
 from layerview.progress import Progress
@@ -36,9 +35,11 @@ class _Reporter(Progress):
             send(b"P", number=self.number, done=done, total=total)
 
 
-def send(kind: bytes, index: LayerIndex | None = None, **fields: object) -> None:
+def send(kind: bytes, read: ReadLayer | None = None, **fields: object) -> None:
     """Write one frame."""
-    packed = pack(index) if index is not None else b""
+    packed = b""
+    if read is not None:
+        packed = read.packed if read.packed is not None else pack(read.index)
     said = json.dumps(fields).encode()
     out = sys.stdout.buffer
     out.write(FRAME.pack(kind, len(said), len(packed)))
@@ -99,7 +100,7 @@ def _read_all(layers: list[dict[str, Any]], cache: IndexCache | None) -> None:
             unhashed.append((layer["number"], blob, read))
         send(
             b"L",
-            read.index,
+            read,
             number=layer["number"],
             damage=f"layer {layer['number']}: {read.damage}" if read.damage else None,
             diff_id=read.diff_id if hashed else None,
@@ -163,7 +164,7 @@ def _verify(
         fresh = read_layer(blob, progress=reporter)
         send(
             b"L",
-            fresh.index,
+            fresh,
             number=number,
             damage=f"layer {number}: {fresh.damage}" if fresh.damage else None,
             diff_id=fresh.diff_id,
