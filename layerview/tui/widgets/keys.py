@@ -88,6 +88,9 @@ class Keys(Painted):
                     if binding.id == unwanted:
                         del bindings[number], texts[number]
                         break
+            while texts and _width(texts) > room:
+                # Beside the help panel, which lists them all, the first ones are enough.
+                del bindings[-1], texts[-1]
         return [
             Key(key, description, binding.key, enabled)
             for (binding, enabled), (key, description) in zip(bindings, texts, strict=True)
