@@ -44,6 +44,7 @@ class IndexCache:
     def find(self, blob: Blob) -> ReadLayer | None:
         """Find the index of a blob that was read before and did not change since."""
         try:
+            identity = blob.identity()
             record = self._used(self._identity_name(blob))
         except (OSError, LayerviewError):
             return None
@@ -56,7 +57,14 @@ class IndexCache:
             index = unpack(packed)
         except Exception:  # not there, or damaged in any way: as good as not there
             return None
-        return ReadLayer(index, diff_id=diff_id, digest=digest, packed=packed, from_cache=True)
+        return ReadLayer(
+            index,
+            diff_id=diff_id,
+            digest=digest,
+            identity=identity,
+            packed=packed,
+            from_cache=True,
+        )
 
     def sizes(self, blob: Blob) -> tuple[int, int] | None:
         """Find size (bytes) and number of entries of a blob's layer, without its index."""
@@ -69,10 +77,15 @@ class IndexCache:
         return (size, entries) if size is not None and entries is not None else None
 
     def keep(self, blob: Blob, read: ReadLayer) -> None:
-        """Remember what reading a blob gave; damaged layers are not kept."""
+        """Remember what reading a blob gave; damaged layers are not kept.
+
+        Nor is one whose file changed since: the hash may be of other bytes than the index.
+        """
         if read.damage is not None:
             return
         with suppress(OSError, LayerviewError):
+            if read.identity is not None and read.identity != blob.identity():
+                return
             name = self._identity_name(blob)
             packed = self._packed(read.index)
             head = f"{read.index.size} {read.index.entry_count}"

@@ -27,6 +27,8 @@ class ReadLayer:
     """sha256 of the plain bytes ("sha256:…"), where all of them were hashed."""
     digest: str | None = None
     """sha256 of the blob's bytes, where all of them were hashed."""
+    identity: tuple[int, ...] | None = None
+    """The blob's identity when reading began; None: not noted."""
     packed: bytes | None = None
     """The index as packing.pack writes it, where it came in that form."""
     from_cache: bool = False
@@ -42,6 +44,7 @@ def read_layer(blob: Blob, *, progress: Progress = QUIET, what: str = "") -> Rea
         NotFoundError: when the blob's file can't be opened.
         Cancelled: when the progress object says so.
     """
+    identity = blob.identity()
     with blob.opened() as fd:
         compression = blob.compression
         raw = RawEntries()
@@ -52,7 +55,9 @@ def read_layer(blob: Blob, *, progress: Progress = QUIET, what: str = "") -> Rea
                 scan(window, raw)
             except TarDamage as error:
                 damage = str(error)
-            return _indexed(raw, damage)
+            read = _indexed(raw, damage)
+            read.identity = identity
+            return read
 
         plain_hash, blob_hash = hashlib.sha256(), hashlib.sha256()
         reader = BlobReader(fd, blob, passed=blob_hash.update, progress=progress, what=what)
@@ -69,6 +74,7 @@ def read_layer(blob: Blob, *, progress: Progress = QUIET, what: str = "") -> Rea
             damage = damage or str(error)
         reader.drain()
         read = _indexed(raw, damage)
+        read.identity = identity
         read.digest = f"sha256:{blob_hash.hexdigest()}"
         if decoded:
             read.diff_id = f"sha256:{plain_hash.hexdigest()}"

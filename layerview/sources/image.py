@@ -50,11 +50,6 @@ class LayerSource:
         """How the blob is compressed, judged from its bytes; None when it is not here."""
         return self.blob.compression if self.blob is not None else None
 
-    @property
-    def created_by(self) -> str:
-        """The instruction that made the layer, as history has it; "" when it does not say."""
-        return (self.history.created_by or "") if self.history is not None else ""
-
 
 class Image:
     """An opened image; close it, or use it as a context manager."""

@@ -112,13 +112,13 @@ class ImageOpening:
         """Whether `image` answers at once."""
         return self._opened.is_set()
 
-    def image(self, timeout: float | None = None) -> Image:
-        """Wait for the image, at most `timeout` seconds.
+    def image(self) -> Image:
+        """Wait for the image.
 
         Raises:
             LayerviewError: what opening it raised.
         """
-        self._opened.wait(timeout)
+        self._opened.wait()
         if self._error is not None:
             raise self._error
         if self._image is None:

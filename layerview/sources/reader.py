@@ -150,18 +150,19 @@ def _verify(
 ) -> None:
     """Hash a blob as it is stored, and say what follows for the layer's digests."""
     digest = hash_blob(blob, progress=reporter)
-    if blob.compression == "none":
-        send(b"V", number=number, diff_id=digest, digest=digest)
-        if read.diff_id is None and cache is not None:
+    plain = blob.compression == "none"
+    if read.digest in (None, digest):
+        # Known by their hash from now on; or the very bytes that the index was made from.
+        send(b"V", number=number, diff_id=digest if plain else read.diff_id, digest=digest)
+        if read.digest is None and cache is not None and not read.from_cache:
             read.diff_id = read.digest = digest
             cache.keep(blob, read)
-    elif digest == read.digest:
-        # The very bytes that were decompressed and hashed when the index was made.
-        send(b"V", number=number, diff_id=read.diff_id, digest=digest)
     else:
         if cache is not None:
             cache.forget(blob)
         fresh = read_layer(blob, progress=reporter)
+        if plain:
+            fresh.diff_id = fresh.digest = digest
         send(
             b"L",
             fresh,
