@@ -656,7 +656,7 @@ def test_cve_2024_9407_history_is_text_and_nothing_is_mounted(yard: Yard) -> Non
     watched(yard, f"history|{archive}", f"layers|{archive}", f"extract|{archive}|/a")
     assert Path("/proc/self/mountinfo").read_text() == before
     with open_image(str(archive)) as image:
-        assert [layer.created_by for layer in image.layers] == words
+        assert [layer.history and layer.history.created_by for layer in image.layers] == words
 
 
 # ---- time ---------------------------------------------------------------------------------------
