@@ -9,7 +9,7 @@ from layerview import settings
 from layerview.cli.describe import layer_fields, title
 from layerview.cli.options import TerminalProgress, parser, report_image
 from layerview.cli.output import print_json
-from layerview.oci import instruction
+from layerview.oci.instruction import instruction
 from layerview.sizes import format_size
 from layerview.sources.image import Image
 from layerview.sources.loading import LoadedLayer, load_layers

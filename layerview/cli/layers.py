@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from layerview.cli.describe import layer_fields, title
 from layerview.cli.options import opened, parser, report
 from layerview.cli.output import print_json, table
-from layerview.oci import instruction
+from layerview.oci.instruction import instruction
 from layerview.sizes import format_size
 from layerview.text import printable
 

@@ -41,8 +41,13 @@ class IndexCache:
     def __init__(self, folder: Path) -> None:
         self._folder = folder / f"indexes-v{VERSION}-{sys.byteorder[0]}"
 
-    def find(self, blob: Blob) -> ReadLayer | None:
-        """Find the index of a blob that was read before and did not change since."""
+    def find(self, blob: Blob, *, unpacked: bool = True) -> ReadLayer | None:
+        """Find the index of a blob that was read before and did not change since.
+
+        Args:
+            blob: where the layer's bytes lie.
+            unpacked: make it an index at once; who only hands it on can do without.
+        """
         try:
             identity = blob.identity()
             record = self._used(self._identity_name(blob))
@@ -54,7 +59,7 @@ class IndexCache:
             if diff_id:
                 rest = self._used(self._diff_id_name(diff_id))
             packed = _zstd().decompress(rest)  # type: ignore[attr-defined]
-            index = unpack(packed)
+            index = unpack(packed) if unpacked else None
         except Exception:  # not there, or damaged in any way: as good as not there
             return None
         return ReadLayer(

@@ -73,6 +73,8 @@ class IndexColumns:
     """What is odd about this layer, a line each."""
     repeated_bytes: int = 0
     """Bytes of entries that a later entry of the same name replaced."""
+    size: int | None = None
+    """`LayerIndex.size`, where it was summed up before."""
 
 
 class LayerIndex:
@@ -139,7 +141,8 @@ class LayerIndex:
     @cached_property
     def size(self) -> int:
         """File bytes of the layer: the last entry of a repeated name, each inode once."""
-        return self.running[-1]
+        known = self.columns.size
+        return self.running[-1] if known is None else known
 
     @cached_property
     def link_groups(self) -> dict[int, list[int]]:

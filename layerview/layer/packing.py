@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from layerview.errors import DamageError
 from layerview.layer.index import IndexColumns, LayerIndex
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the form, or what an index means, changes."""
 
 _MAGIC = b"LVIX"
@@ -52,6 +52,9 @@ class _Reader:
             raise DamageError("an index of another version")
 
     def blob(self) -> bytes:
+        return bytes(self._view())
+
+    def _view(self) -> memoryview:
         end = self.at + _LENGTH.size
         if end > len(self.data):
             raise DamageError("an index is cut off")
@@ -59,11 +62,11 @@ class _Reader:
         if end + length > len(self.data):
             raise DamageError("an index is cut off")
         self.at = end + length
-        return bytes(self.data[end : self.at])
+        return self.data[end : self.at]
 
     def column(self, code: str) -> array[int]:
         column = array(code)
-        data = self.blob()
+        data = self._view()
         if len(data) % column.itemsize:
             raise DamageError("an index is damaged")
         column.frombytes(data)
@@ -121,7 +124,7 @@ def pack(index: LayerIndex) -> bytes:
         number for pieces in columns.sparse.values() for piece in pieces for number in piece
     )
     out.blobs([warning.encode("utf-8", "surrogateescape") for warning in columns.warnings])
-    out.integers((columns.repeated_bytes,))
+    out.integers((columns.repeated_bytes, index.size))
     return b"".join(out.parts)
 
 
@@ -182,7 +185,7 @@ def _columns(source: _Reader) -> IndexColumns:
     columns.warnings = tuple(
         warning.decode("utf-8", "surrogateescape") for warning in source.blobs()
     )
-    (columns.repeated_bytes,) = source.integers()
+    columns.repeated_bytes, columns.size = source.integers()
     return columns
 
 

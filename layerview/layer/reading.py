@@ -22,7 +22,8 @@ _HASH_PIECE = 1 << 20
 class ReadLayer:
     """What reading a blob gave."""
 
-    index: LayerIndex
+    found: LayerIndex | None
+    """The index; None: it is packed as yet."""
     diff_id: str | None = None
     """sha256 of the plain bytes ("sha256:…"), where all of them were hashed."""
     digest: str | None = None
@@ -35,6 +36,19 @@ class ReadLayer:
     """Whether the hashes are those of an earlier reading."""
     damage: str | None = None
     """What was wrong with the bytes; the index has what could be read."""
+
+    @property
+    def index(self) -> LayerIndex:
+        """The layer's index.
+
+        Raises:
+            DamageError: when it came packed, and not as packing.pack writes it.
+        """
+        if self.found is None:
+            from layerview.layer.packing import unpack
+
+            self.found = unpack(self.packed or b"")
+        return self.found
 
 
 def read_layer(blob: Blob, *, progress: Progress = QUIET, what: str = "") -> ReadLayer:

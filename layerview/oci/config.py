@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import overload
 
-from layerview.oci._fields import Fields, load_json
 from layerview.oci.digest import Digest
+from layerview.oci.fields import Fields, load_json
 from layerview.oci.platform import Platform
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from layerview.oci import media_types
-from layerview.oci._fields import Fields
 from layerview.oci.digest import Digest
+from layerview.oci.fields import Fields
 from layerview.oci.platform import Platform
 
 ANNOTATION_REFERENCE = "org.opencontainers.image.ref.name"

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from layerview.errors import FormatError
 from layerview.oci import media_types
-from layerview.oci._fields import Fields, load_json
 from layerview.oci.descriptor import Descriptor
 from layerview.oci.digest import Digest
+from layerview.oci.fields import Fields, load_json
 from layerview.oci.platform import Platform
 from layerview.text import printable
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 
 from layerview.errors import FormatError
-from layerview.oci._fields import Fields
+from layerview.oci.fields import Fields
 from layerview.text import printable
 
 _UNKNOWN = "unknown"

@@ -8,11 +8,13 @@ This module imports little, so that the child starts before the screen is import
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 FRAME = struct.Struct("<cxxxIQ")
 """Kind, bytes of JSON, bytes of packed index."""
 _LONGEST = 1 << 40
+_PIPE = 1 << 20
+"""Bytes that the pipe from the child holds, where the system lets us choose."""
 _LAST = (b"F", b"E", b"X")
 """Kinds of frames after which there is none."""
 
@@ -130,6 +134,8 @@ class BackgroundLoader:
         self._cache = cache
         self._cancelled = False
         self._child: subprocess.Popen[bytes] | None = None
+        self._telling = threading.Lock()
+        self._has_job = self._may_go_on = False
 
     def start(self) -> None:
         """Start the child.
@@ -157,14 +163,31 @@ class BackgroundLoader:
             )
         except OSError as error:
             raise LayerviewError(f"the reading process can't be started: {error}") from None
-        assert self._child.stdin is not None
-        try:
-            # Left open: the child stays until it is closed.
-            self._child.stdin.write(self._job())
-            self._child.stdin.flush()
-        except OSError:
-            # It is gone already; `events` says so.
-            pass
+        assert self._child.stdout is not None
+        with suppress(OSError, AttributeError):
+            # Indexes are megabytes: each piece that passes costs a change of threads.
+            fcntl.fcntl(self._child.stdout, fcntl.F_SETPIPE_SZ, _PIPE)
+        with self._telling:
+            self._tell(self._job())
+            self._has_job = True
+            if self._may_go_on:
+                self._tell(b"\n")
+
+    def go_on(self) -> None:
+        """Let the child hash what it only read: it waits until a first screen has the machine."""
+        with self._telling:
+            if self._has_job and not self._may_go_on:
+                self._tell(b"\n")
+            self._may_go_on = True
+
+    def _tell(self, line: bytes) -> None:
+        stdin = self._child.stdin if self._child is not None else None
+        # A child that is gone already: `frames` says so.
+        with suppress(OSError, ValueError):
+            if stdin is not None:
+                # Left open: the child stays until it is closed.
+                stdin.write(line)
+                stdin.flush()
 
     def _job(self) -> bytes:
         job: dict[str, object] = {"cache": self._cache}
@@ -210,6 +233,7 @@ class BackgroundLoader:
 
         The last event is Finished, LoadFailed or OpenFailed, unless it was cancelled.
         """
+        self.go_on()
         return map(self.decode, self.frames())
 
     @property

@@ -8,7 +8,8 @@ from typing import Any
 
 from layerview.errors import DamageError
 from layerview.layer.blob import Blob, open_regular
-from layerview.oci import Digest, ImageConfig
+from layerview.oci.config import ImageConfig
+from layerview.oci.digest import Digest
 from layerview.sources.image import Image, LayerSource
 
 

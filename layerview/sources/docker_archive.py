@@ -11,7 +11,12 @@ from dataclasses import dataclass
 
 from layerview.errors import FormatError, LayerviewError, NotFoundError
 from layerview.layer.blob import Blob
-from layerview.oci import Descriptor, Digest, Fields, ImageConfig, Platform, Reference, load_json
+from layerview.oci.config import ImageConfig
+from layerview.oci.descriptor import Descriptor
+from layerview.oci.digest import Digest
+from layerview.oci.fields import Fields, load_json
+from layerview.oci.platform import Platform
+from layerview.oci.reference import Reference
 from layerview.sources.archive import Archive
 from layerview.sources.image import Image, ImageChoice, LayerSource
 from layerview.text import encode, printable

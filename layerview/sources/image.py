@@ -8,14 +8,8 @@ from functools import cached_property
 from types import TracebackType
 
 from layerview.layer.blob import Blob
-from layerview.oci import (
-    Digest,
-    History,
-    HistoryRow,
-    ImageConfig,
-    chain_ids,
-    pair_history,
-)
+from layerview.oci.config import History, HistoryRow, ImageConfig, pair_history
+from layerview.oci.digest import Digest, chain_ids
 
 
 @dataclass(slots=True, eq=False)

@@ -9,18 +9,13 @@ from typing import Protocol
 
 from layerview.errors import FormatError, LayerviewError, NotFoundError
 from layerview.layer.blob import Blob, open_regular
-from layerview.oci import (
-    Descriptor,
-    Digest,
-    ImageConfig,
-    Index,
-    Manifest,
-    Platform,
-    Reference,
-    media_types,
-    parse_manifest,
-)
-from layerview.oci.descriptor import ANNOTATION_IMAGE_NAME, ANNOTATION_REFERENCE
+from layerview.oci import media_types
+from layerview.oci.config import ImageConfig
+from layerview.oci.descriptor import ANNOTATION_IMAGE_NAME, ANNOTATION_REFERENCE, Descriptor
+from layerview.oci.digest import Digest
+from layerview.oci.manifest import Index, Manifest, parse_manifest
+from layerview.oci.platform import Platform
+from layerview.oci.reference import Reference
 from layerview.sources.archive import Archive, read_document
 from layerview.sources.image import Image, ImageChoice, LayerSource
 from layerview.text import printable

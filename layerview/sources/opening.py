@@ -143,22 +143,17 @@ class ImageOpening:
 
         See BackgroundLoader.events.
         """
-        from layerview.sources.background import LayerLoaded
-
         loader = self._loader
         if loader is None:
             return
+        loader.go_on()
         ended = False
         while not ended:
             frame = self._held.pop() if self._held else self._frames.get()
             events = []
             until = time.monotonic() + _BATCH
             while frame is not None:
-                event = loader.decode(frame)
-                if isinstance(event, LayerLoaded) and event.layer.index is not None:
-                    # Summed up here, where nobody waits for it.
-                    _ = event.layer.index.size
-                events.append(event)
+                events.append(loader.decode(frame))
                 if self._frames.empty() or time.monotonic() > until:
                     break
                 frame = self._frames.get()

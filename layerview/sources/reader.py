@@ -81,7 +81,7 @@ def main() -> None:
 def _read_all(layers: list[dict[str, Any]], cache: IndexCache | None) -> None:
     """Read layers; hash afterwards those that were not hashed on the way."""
     # Where processors are few, the screen comes first.
-    os.nice(5)
+    os.nice(10)
     reporter = _Reporter()
     unhashed: list[tuple[int, Blob, ReadLayer]] = []
     for layer in layers:
@@ -107,6 +107,8 @@ def _read_all(layers: list[dict[str, Any]], cache: IndexCache | None) -> None:
             digest=read.digest if hashed else None,
             cached=read.from_cache,
         )
+    # Hashing takes all that a processor has: it begins when the screen stands.
+    sys.stdin.readline()
     for number, blob, read in unhashed:
         reporter.number = number
         try:
@@ -128,7 +130,7 @@ def _read(
         return None, ReadLayer(read_folder(layer["folder"], reporter))
     blob = blob_of(layer, layer["fd"])
     assert blob is not None
-    known = cache.find(blob) if cache is not None else None
+    known = cache.find(blob, unpacked=False) if cache is not None else None
     if known is not None and _agrees(known, layer):
         return blob, known
     read = read_layer(blob, progress=reporter)

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from layerview.errors import FormatError, NotFoundError, UsageError
-from layerview.oci import Platform
+from layerview.oci.platform import Platform
 from layerview.progress import QUIET, Progress
 from layerview.sources.archive import Archive
 from layerview.sources.image import Image, ImageChoice

@@ -56,6 +56,9 @@ class LayerviewApp(App[None]):
         Binding("1", "images", "images", show=False, id="app.images"),
     ]
 
+    _has_theme = False
+    """Whether our own theme is chosen; App begins with one that nothing is ever drawn in."""
+
     def __init__(
         self,
         names: Sequence[str] = (),
@@ -101,6 +104,7 @@ class LayerviewApp(App[None]):
             self.register_theme(own)
         # No watchers: nothing is styled yet that would have to be styled again.
         self.set_reactive(LayerviewApp.theme, LIGHT if theme == "light" else DARK)
+        self._has_theme = True
         self.set_class(theme == "light", "-light-mode")
         self.set_class(theme != "light", "-dark-mode")
         self.stylesheet.set_variables(self.get_css_variables())
@@ -118,6 +122,10 @@ class LayerviewApp(App[None]):
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Give other themes the hues that suit their background."""
         return own_variables(self.current_theme.dark)
+
+    def get_css_variables(self) -> dict[str, str]:
+        """Leave out the colours of the theme that is there before ours."""
+        return super().get_css_variables() if self._has_theme else {}
 
     def get_default_screen(self) -> Screen[object]:
         """Return the first screen, painted at once instead of after an empty one."""

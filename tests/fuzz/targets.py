@@ -25,7 +25,10 @@ from layerview.layer.packing import pack, unpack
 from layerview.layer.reading import read_layer
 from layerview.layer.tar import RawEntries, TarDamage, parse_pax, scan
 from layerview.layer.windows import FileWindow, StreamWindow
-from layerview.oci import Descriptor, ImageConfig, load_json, pair_history, parse_manifest
+from layerview.oci.config import ImageConfig, pair_history
+from layerview.oci.descriptor import Descriptor
+from layerview.oci.fields import load_json
+from layerview.oci.manifest import parse_manifest
 from layerview.sources.loading import ImageContents, load_layers
 from layerview.sources.resolve import SeveralImages, open_image
 from layerview.text import printable

@@ -7,7 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from layerview.oci import Digest, History, Platform
+from layerview.oci.config import History
+from layerview.oci.digest import Digest
+from layerview.oci.platform import Platform
 
 HEX = "0123456789abcdef"
 

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 
 from layerview.errors import FormatError
-from layerview.oci import Digest, History, ImageConfig, Platform
+from layerview.oci.config import History, ImageConfig
+from layerview.oci.digest import Digest
+from layerview.oci.platform import Platform
 from tests.oci.attempts import attempt
 from tests.oci.strategies import documents_with_one_fault, json_values
 

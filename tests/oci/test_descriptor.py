@@ -7,7 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerview.errors import FormatError
-from layerview.oci import Descriptor, Digest, Platform, media_types
+from layerview.oci import media_types
+from layerview.oci.descriptor import Descriptor
+from layerview.oci.digest import Digest
+from layerview.oci.platform import Platform
 from tests.oci.attempts import attempt
 from tests.oci.strategies import digests, documents_with_one_fault, json_values
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerview.errors import FormatError
-from layerview.oci import Digest, chain_ids
+from layerview.oci.digest import Digest, chain_ids
 from tests.oci.attempts import attempt
 from tests.oci.strategies import digests, sha256
 

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerview.errors import FormatError
-from layerview.oci import MAX_DOCUMENT_BYTES, ImageConfig, load_json, parse_manifest
+from layerview.oci.config import ImageConfig
+from layerview.oci.fields import MAX_DOCUMENT_BYTES, load_json
+from layerview.oci.manifest import parse_manifest
 from tests.oci.attempts import attempt
 
 ROOTFS = b'"rootfs": {"type": "layers", "diff_ids": []}'

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from layerview.oci import History, instruction
+from layerview.oci.config import History
+from layerview.oci.instruction import instruction
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given, settings
 
 from layerview.errors import FormatError
-from layerview.oci import Digest, Index, Manifest, Platform, media_types, parse_manifest
+from layerview.oci import media_types
+from layerview.oci.digest import Digest
+from layerview.oci.manifest import Index, Manifest, parse_manifest
+from layerview.oci.platform import Platform
 from tests.oci.attempts import attempt
 from tests.oci.strategies import documents_with_one_fault, json_values
 

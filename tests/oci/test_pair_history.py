@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerview.oci import Digest, History, HistoryRow, ImageConfig, pair_history
+from layerview.oci.config import History, HistoryRow, ImageConfig, pair_history
+from layerview.oci.digest import Digest
 from tests.oci.strategies import histories
 
 GONE = "mismatch"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerview.errors import FormatError
-from layerview.oci import Platform
+from layerview.oci.platform import Platform
 from tests.oci.attempts import attempt
 from tests.oci.strategies import json_values, platforms
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerview.errors import FormatError
-from layerview.oci import Reference
+from layerview.oci.reference import Reference
 from tests.oci.attempts import attempt
 from tests.oci.strategies import familiar_names
 

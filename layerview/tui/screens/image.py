@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 REST = 0.06
 """Seconds the cursor must rest before a file's content is read."""
 
-AT_ONCE = 0.015
+AT_ONCE = 0.05
 """Seconds that the first frame waits for layers out of the index cache."""
 
 FURNISH = 0.2
@@ -305,7 +305,7 @@ files, and the search column beside the layers shows which layer each one comes 
         self._rebuilt = time.monotonic()
         if self.opened.finished:
             self._building = True
-            if self.query_one(FileTree).rows is None:
+            if not self.opened.summed:
                 # The names at once; the sizes follow when they are summed up.
                 self.opened.view = self.opened.make_view()
                 self._lay_rows()
