@@ -1,0 +1,1 @@
+"""Storage drivers: one module each, what works here, and the user namespace they need."""

@@ -1,0 +1,1 @@
+"""Moving images between a source and the local storage area."""
