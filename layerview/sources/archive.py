@@ -29,12 +29,21 @@ _DOCUMENTS = (b"manifest.json", b"index.json", b"oci-layout", b"repositories")
 class Archive:
     """An open archive file, or standard input, and where its members lie."""
 
-    def __init__(self, name: str, progress: Progress = QUIET) -> None:
+    def __init__(
+        self,
+        name: str,
+        progress: Progress = QUIET,
+        *,
+        stream: IO[bytes] | None = None,
+        expected: int | None = None,
+    ) -> None:
         """Open an archive; an outer compression is undone into an unnamed temporary file.
 
         Args:
-            name: path of the file; "-" is standard input.
+            name: path of the file; "-" is standard input. With a stream, what to call that.
             progress: told about unpacking.
+            stream: what to read instead of a file: it is copied into such a file as well.
+            expected: bytes that the stream will have, about; only for the progress.
 
         Raises:
             NotFoundError: when there is no such file.
@@ -44,7 +53,9 @@ class Archive:
         """
         self.name = name
         self.damage: list[str] = []
-        if name == "-":
+        if stream is not None:
+            self.fd = _spool(stream, name, progress, expected=expected)
+        elif name == "-":
             self.fd = _spool(sys.stdin.buffer, "standard input", progress)
         else:
             self.fd = open_regular(name)
@@ -56,8 +67,8 @@ class Archive:
             if blob.compression != "none":
                 packed = self.fd
                 reader = BlobReader(packed, blob, progress=progress, what=f"unpacking {name}")
-                stream = open_plain(reader.buffered(), blob.compression)
-                self.fd = _spool(stream, name, progress, self.damage)
+                plain = open_plain(reader.buffered(), blob.compression)
+                self.fd = _spool(plain, name, progress, self.damage)
                 os.close(packed)
                 self.length = os.fstat(self.fd).st_size
             self._scan()
@@ -139,7 +150,13 @@ def read_document(blob: Blob, what: str) -> bytes:
         return os.pread(fd, blob.length, blob.start)
 
 
-def _spool(stream: object, name: str, progress: Progress, damage: list[str] | None = None) -> int:
+def _spool(
+    stream: object,
+    name: str,
+    progress: Progress,
+    damage: list[str] | None = None,
+    expected: int | None = None,
+) -> int:
     """Copy a stream into an unnamed temporary file; return its descriptor."""
     import shutil
     import tempfile
@@ -167,7 +184,8 @@ def _spool(stream: object, name: str, progress: Progress, damage: list[str] | No
                     )
             spool.write(data)
             done += len(data)
-            progress.step(f"reading {name}", done, None)
+            total = expected if expected is not None and done <= expected else None
+            progress.step(f"reading {name}", done, total)
         if not done:
             raise FormatError(f"{name} is empty")
         spool.flush()

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
-from layerview.errors import FormatError, NotFoundError, UsageError
+from layerview.errors import (
+    Cancelled,
+    DamageError,
+    FormatError,
+    LayerviewError,
+    LimitError,
+    NotFoundError,
+    UsageError,
+)
 from layerview.oci.platform import Platform
+from layerview.oci.reference import Reference
 from layerview.progress import QUIET, Progress
 from layerview.sources.archive import Archive
 from layerview.sources.image import Image, ImageChoice
@@ -17,7 +27,9 @@ if TYPE_CHECKING:
     from layerview.sources.oci_layout import Layout
 
 FILE_TRANSPORTS = ("docker-archive", "oci", "oci-archive")
-OTHER_TRANSPORTS = ("docker://", "docker-daemon:", "containers-storage:", "data-root:", "local:")
+OTHER_TRANSPORTS = ("docker://", "containers-storage:", "data-root:", "local:")
+ENGINE = "docker-daemon:"
+"""Names an image of the Docker Engine; see `engine.open_in_engine`."""
 DEMO = "demo:"
 """Names the demo image; `demo:REFERENCE` one of its images."""
 
@@ -42,8 +54,8 @@ def open_image(name: str, *, platform: str | None = None, progress: Progress = Q
     Args:
         name: a file or folder, "-" for standard input, or a name with a transport in front:
             `docker-archive:FILE[:REFERENCE]`, `oci:DIR[:REFERENCE]`,
-            `oci-archive:FILE[:REFERENCE]`, `demo:[REFERENCE]`. A reference may also follow a
-            bare file or folder.
+            `oci-archive:FILE[:REFERENCE]`, `docker-daemon:NAME`, `demo:[REFERENCE]`. A reference
+            may also follow a bare file or folder; a name that is no file is one of an engine.
         platform: "os/architecture[/variant]", where an index has several.
         progress: told about unpacking an outer compression.
 
@@ -59,11 +71,17 @@ def open_image(name: str, *, platform: str | None = None, progress: Progress = Q
         from layerview.sources.demo import DEFAULT_REFERENCE, demo_image
 
         return _open_folder("oci", str(demo_image(progress)), selector or DEFAULT_REFERENCE, wanted)
+    if transport == "docker-daemon":
+        from layerview.sources.engine import open_in_engine
+
+        return open_in_engine(location, platform=wanted, progress=progress)
+    if transport == "name":
+        return _open_by_name(location, wanted, progress)
     if location != "-" and os.path.isdir(location):
         return _open_folder(transport, location, selector, wanted)
     archive = Archive(location, progress)
     try:
-        return _open_archive(transport, archive, selector, wanted)
+        return open_archive(transport, archive, selector, wanted)
     except BaseException:
         archive.close()
         raise
@@ -79,6 +97,8 @@ def _platform(text: str) -> Platform:
 def split_name(name: str) -> tuple[str | None, str, str | None]:
     """Split a name into transport, file or folder, and reference.
 
+    The transport is "name" where there is no such file, but an image might be called so.
+
     Raises:
         UsageError: when the transport can't be read by this version.
         NotFoundError: when there is no such file or folder.
@@ -93,6 +113,8 @@ def split_name(name: str) -> tuple[str | None, str, str | None]:
             )
     if name.startswith(DEMO) and not os.path.exists(name):
         return "demo", "", name[len(DEMO) :] or None
+    if name.startswith(ENGINE) and not os.path.exists(name):
+        return "docker-daemon", name[len(ENGINE) :], None
     transport: str | None = None
     rest = name
     for known in FILE_TRANSPORTS:
@@ -108,10 +130,36 @@ def split_name(name: str) -> tuple[str | None, str, str | None]:
     while (at := rest.rfind(":", 0, at)) > 0:
         if os.path.exists(rest[:at]):
             return transport, rest[:at], rest[at + 1 :] or None
-    raise NotFoundError(
-        f"{printable(rest)}: no such file or folder"
-        + ("" if transport else "; images of engines and registries are not read yet")
-    )
+    if transport is None and may_be_a_name(rest):
+        return "name", rest, None
+    raise NotFoundError(f"{printable(rest)}: no such file or folder")
+
+
+def may_be_a_name(text: str) -> bool:
+    """Whether an image may be called so: a reference, an ID, or an ID's first digits."""
+    if re.fullmatch(r"(?:sha256:)?[0-9a-f]{1,64}", text):
+        return True
+    try:
+        Reference.parse(text)
+    except FormatError:
+        return False
+    return True
+
+
+def _open_by_name(name: str, wanted: Platform | None, progress: Progress) -> Image:
+    """Look for an image by a name that is no file's, place by place."""
+    from layerview.sources.engine import open_in_engine
+
+    tried = ["no such file or folder"]
+    for look in (open_in_engine,):
+        try:
+            return look(name, platform=wanted, progress=progress)
+        except (Cancelled, DamageError, LimitError, SeveralImages):
+            # It was there.
+            raise
+        except LayerviewError as error:
+            tried.append(str(error))
+    raise NotFoundError(f"{name}: {'; '.join(tried)}")
 
 
 def list_images(name: str, *, progress: Progress = QUIET) -> list[ImageChoice]:
@@ -150,9 +198,14 @@ def _open_folder(
     return open_rootfs_folder(location)
 
 
-def _open_archive(
+def open_archive(
     transport: str | None, archive: Archive, selector: str | None, wanted: Platform | None
 ) -> Image:
+    """Open the image in an archive that a selector or a platform asks for.
+
+    Raises:
+        LayerviewError: see `open_image`.
+    """
     from layerview.sources import docker_archive
 
     if transport != "oci-archive":
