@@ -123,12 +123,18 @@ def natural(text: str) -> int:
 
 
 class TerminalProgress(Progress):
-    """Progress on a terminal's stderr; nothing in a pipe, nor for work of half a second."""
+    """Progress on a terminal's stderr; nothing in a pipe, nor for work of half a second.
+
+    With LAYERVIEW_PROGRESS=lines, as the terminal UI sets it for its errands, a line each:
+    what, how much of it is done, and of how much, with tabs between.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._shown = False
-        self._next = time.monotonic() + 0.5 if sys.stderr.isatty() else float("inf")
+        self._as_lines = os.environ.get("LAYERVIEW_PROGRESS") == "lines"
+        wanted = self._as_lines or sys.stderr.isatty()
+        self._next = time.monotonic() + 0.5 if wanted else float("inf")
 
     def step(self, what: str, done: int, total: int | None) -> None:
         """See Progress."""
@@ -136,6 +142,11 @@ class TerminalProgress(Progress):
         if now < self._next:
             return
         self._next = now + 0.1
+        if self._as_lines:
+            words = printable(what).replace("\t", " ")
+            sys.stderr.write(f"{words}\t{done}\t{'' if total is None else total}\n")
+            sys.stderr.flush()
+            return
         self._shown = True
         share = f" {100 * done // total} %" if total else ""
         sys.stderr.write(f"\r\x1b[K{printable(what)}{share}")

@@ -42,12 +42,18 @@ class Listed:
     location: str = ""
     error: str = ""
     unique: int | None = None
-    """Bytes of layers that no other listed image has."""
+    """Bytes of layers that no other listed image of the same storage has."""
+    storage: str = ""
+    """Images of one storage share its layers on disk; files are taken for one together."""
+    removable: bool = False
+    """Whether it lies in the local area, which is ours to change."""
+    told: int | None = None
+    """Bytes of its layers as an engine tells them, where the layers themselves are not known."""
 
     @property
     def size(self) -> int | None:
         """The bytes of its layers as they are stored."""
-        return None if self.layers is None else sum(layer.size for layer in self.layers)
+        return self.told if self.layers is None else sum(layer.size for layer in self.layers)
 
 
 def is_folder_of_images(name: str) -> bool:
@@ -126,7 +132,7 @@ def look(line: Listed, platform: str | None, progress: Progress) -> list[Listed]
                     progress=progress,
                 )
             with image:
-                title, tag = _split_reference(image.references[0] if image.references else "")
+                title, tag = split_reference(image.references[0] if image.references else "")
                 layers = [
                     ListedLayer(
                         source.chain_id or source.diff_id or (name, source.number),
@@ -153,7 +159,8 @@ def look(line: Listed, platform: str | None, progress: Progress) -> list[Listed]
     return lines
 
 
-def _split_reference(reference: str) -> tuple[str, str]:
+def split_reference(reference: str) -> tuple[str, str]:
+    """Split a reference into the name and the tag that are shown for it."""
     name, _, digest = reference.partition("@")
     if ":" not in name and "/" not in name and not digest:
         # A layout may name its images by a tag alone.
@@ -164,15 +171,26 @@ def _split_reference(reference: str) -> tuple[str, str]:
 
 
 def share(lines: Iterable[Listed]) -> int:
-    """Work out the unique bytes of each line; return all bytes, layers counted once."""
+    """Work out the unique bytes of each line; return all bytes, layers of a storage once."""
+    lines = list(lines)
     known = [line for line in lines if line.layers is not None]
-    users = Counter(key for line in known for key in {layer.key for layer in line.layers or ()})
-    sizes = {layer.key: layer.size for line in known for layer in line.layers or ()}
+    users = users_of(known)
+    sizes = {(line.storage, layer.key): layer.size for line in known for layer in line.layers or ()}
     for line in known:
-        line.unique = sum(layer.size for layer in line.layers or () if users[layer.key] == 1)
-    return sum(sizes.values())
+        line.unique = sum(
+            layer.size for layer in line.layers or () if users[line.storage, layer.key] == 1
+        )
+    return sum(sizes.values()) + sum(line.told or 0 for line in lines if line.layers is None)
 
 
-def users_of(lines: Iterable[Listed]) -> Counter[Hashable]:
-    """Count in how many listed images each layer is."""
-    return Counter(key for line in lines for key in {layer.key for layer in line.layers or ()})
+def users_of(lines: Iterable[Listed]) -> Counter[tuple[str, Hashable]]:
+    """Count by how many listed images of a storage each layer is used.
+
+    Several names of one image are one user.
+    """
+    seen = {
+        (line.storage, line.image_id or line.name): {layer.key for layer in line.layers}
+        for line in lines
+        if line.layers is not None
+    }
+    return Counter((storage, key) for (storage, _), keys in seen.items() for key in keys)

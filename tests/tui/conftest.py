@@ -14,6 +14,9 @@ def still_screens(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("LAYERVIEW_NO_CACHE", "1")
+    monkeypatch.setenv("LAYERVIEW_ROOT", str(tmp_path / "area"))
+    # This machine's engines are not what a picture is of.
+    monkeypatch.setattr("layerview.sources.docker_context.candidates", list)
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr(App, "animation_level", "none", raising=False)
     monkeypatch.setattr("textual.constants.TEXTUAL_ANIMATIONS", "none", raising=False)

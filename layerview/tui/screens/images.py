@@ -1,4 +1,4 @@
-"""The Images screen: what was given on the command line, what was opened lately, the demo image."""
+"""The Images screen: the local area, engines, what was given or opened lately, the demo image."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ from textual.strip import Strip
 from textual.widgets import DataTable
 from textual.worker import get_current_worker
 
-from layerview.errors import Cancelled
+from layerview.errors import Cancelled, LayerviewError
 from layerview.progress import Progress
 from layerview.sizes import format_size
+from layerview.text import printable
 from layerview.tui.bars import share_of
 from layerview.tui.cells import Line, fit
+from layerview.tui.errands import Errand
 from layerview.tui.listing import DEMO, Listed, look, names_to_list, share, users_of
+from layerview.tui.places import Place, find_places
+from layerview.tui.places import look as list_images
 from layerview.tui.recent import recent
 from layerview.tui.themes import Paint
 from layerview.tui.widgets.chrome import (
@@ -50,9 +54,10 @@ class ImageTable(DataTable[Text]):
     HELP = """
 # Images
 
-Images in files and folders: those named on the command line, those opened lately, and a demo
-image that layerview makes from this machine's own programs. **Enter** opens one, **o** opens a
-file by its name, **/** filters the list.
+Images in the local storage area, in the engines that run here, and in files and folders: those
+named on the command line and those opened lately; and a demo image that layerview makes from this
+machine's own programs. **Enter** opens one, **o** opens a file by its name, **/** filters the list.
+**L** loads the image of a file into the local area, **Del** removes one from there.
 """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -94,11 +99,37 @@ class ImagesScreen(TellsFailures, Screen[None]):
         Binding("slash", "filter", "filter", key_display="/", id="images.filter"),
         Binding("s", "sort", "sort", id="images.sort"),
         Binding("o", "open_file", "open a file", id="images.open_file"),
+        Binding("L", "load", "load", id="images.load"),
+        Binding("delete", "remove", "remove", key_display="Del", id="images.remove"),
         Binding("r", "reload", "look again", show=False, id="images.reload"),
         Binding("escape", "stop", "stop looking", show=False, id="images.stop"),
     ]
 
     app: LayerviewApp
+
+    class PlaceListed(Message):
+        """The images of one place are known, or why they are not."""
+
+        def __init__(self, number: int, found: list[Listed]) -> None:
+            self.number = number
+            self.found = found
+            super().__init__()
+
+    class Doing(Message):
+        """How far an errand is."""
+
+        def __init__(self, words: str) -> None:
+            self.words = words
+            super().__init__()
+
+    class Done(Message):
+        """An errand came back; `failed` says how it went."""
+
+        def __init__(self, title: str, words: str, failed: bool) -> None:
+            self.title = title
+            self.words = words
+            self.failed = failed
+            super().__init__()
 
     class Looked(Message):
         """One line was looked into."""
@@ -111,7 +142,12 @@ class ImagesScreen(TellsFailures, Screen[None]):
     def __init__(self, names: list[str]) -> None:
         super().__init__()
         self.names = names
-        self.lines: list[Listed] = []
+        self._files: list[Listed] = []
+        self._places: list[Place] = []
+        self._in_places: dict[int, list[Listed]] = {}
+        """By number of the place, what is there; a place that is still looked into is missing."""
+        self._errand: Errand | None = None
+        self._doing = ""
         self.shown: list[Listed] = []
         self.sort_key = "given"
         self.needle = ""
@@ -152,12 +188,38 @@ class ImagesScreen(TellsFailures, Screen[None]):
 
     # Finding out -----------------------------------------------------------------------------
 
+    @property
+    def lines(self) -> list[Listed]:
+        """All lines: the places' as they are known, then files."""
+        return [
+            *(line for _, lines in sorted(self._in_places.items()) for line in lines),
+            *self._files,
+        ]
+
     def action_reload(self) -> None:
         """Look again at everything that is listed."""
-        self.lines = names_to_list(self.names, recent())
+        self._files = names_to_list(self.names, recent())
+        self._places = find_places()
+        for number in [number for number in self._in_places if number >= len(self._places)]:
+            del self._in_places[number]
         self._fill()
         self._looking = True
-        self.look_into(list(self.lines))
+        for number, place in enumerate(self._places):
+            self.list_place(number, place)
+        self.look_into(list(self._files))
+
+    @work(thread=True, exit_on_error=False, group="places", description="Listing a place")
+    def list_place(self, number: int, place: Place) -> None:
+        """List one place's images, whatever the others do."""
+        found = list_images(place)
+        if not get_current_worker().is_cancelled:
+            self.post_message(self.PlaceListed(number, found))
+
+    @on(PlaceListed)
+    def _place_listed(self, message: PlaceListed) -> None:
+        self._in_places[message.number] = message.found
+        self._total = share(self.lines)
+        self._fill()
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="look", description="Looking")
     def look_into(self, lines: list[Listed]) -> None:
@@ -178,28 +240,30 @@ class ImagesScreen(TellsFailures, Screen[None]):
 
     @on(Looked)
     def _looked(self, message: Looked) -> None:
-        for place, line in enumerate(self.lines):
+        for place, line in enumerate(self._files):
             if line is message.line:
-                self.lines[place : place + 1] = message.found
+                self._files[place : place + 1] = message.found
                 break
         self._total = share(self.lines)
         self._fill()
 
     def on_unmount(self) -> None:
-        """Leaving stops the looking."""
+        """Leaving stops the looking, and an errand."""
         self._progress.cancel()
+        if self._errand is not None:
+            self._errand.stop()
         self.workers.cancel_node(self)
 
     def on_screen_resume(self) -> None:
         """An image that was opened meanwhile is among the recent ones."""
         known = {line.name for line in self.lines}
-        if self.lines and any(name not in known for name in recent()[:1]):
+        if self._files and any(name not in known for name in recent()[:1]):
             self.action_reload()
 
     @property
     def looking(self) -> bool:
-        """Whether files are still being looked into."""
-        return self._looking
+        """Whether files or places are still being looked into."""
+        return self._looking or len(self._in_places) < len(self._places)
 
     # The table -------------------------------------------------------------------------------
 
@@ -336,11 +400,17 @@ class ImagesScreen(TellsFailures, Screen[None]):
         self._marked_row = row
 
     def _show_total(self) -> None:
-        images = sum(line.layers is not None for line in self.lines)
-        self.query_one(AreaBar).show([f"{images} image{'' if images == 1 else 's'}"])
+        known = [line for line in self.lines if line.size is not None]
+        images = len({(line.storage, line.image_id or line.name) for line in known})
+        places = len({(line.place, line.storage) for line in known})
+        words = [f"{images} image{'' if images == 1 else 's'}"]
+        if places > 1:
+            words.append(f"{places} places")
+        self.query_one(AreaBar).show(words)
         total = format_size(self._total, binary=self.app.binary_sizes)
         right = [strong(total), muted(" stored, sharing counted once")] if images else []
-        self.query_one("#total", SubjectRow).show([], right)
+        left = [muted(self._doing), muted("Esc stops")] if self._doing else []
+        self.query_one("#total", SubjectRow).show([[piece] for piece in left], right)
 
     def _show_stack(self) -> None:
         line = self._current()
@@ -375,7 +445,9 @@ class ImagesScreen(TellsFailures, Screen[None]):
                     layer.size,
                     layer.instruction,
                     format_size(layer.size, binary=self.app.binary_sizes),
-                    "only here" if users[layer.key] < 2 else f"in {users[layer.key]} images",
+                    "only here"
+                    if users[line.storage, layer.key] < 2
+                    else f"in {users[line.storage, layer.key]} images",
                 )
                 for number, layer in enumerate(line.layers)
             ]
@@ -433,8 +505,10 @@ class ImagesScreen(TellsFailures, Screen[None]):
         self._fill()
 
     def action_stop(self) -> None:
-        """Stop looking into files."""
+        """Stop looking into files, and the errand that is under way."""
         self._progress.cancel()
+        if self._errand is not None:
+            self._errand.stop()
 
     def action_open_file(self) -> None:
         """Open an image by the name of its file or folder."""
@@ -445,3 +519,114 @@ class ImagesScreen(TellsFailures, Screen[None]):
     def _opened(self, name: str | None) -> None:
         if name:
             self.app.open_image(name)
+
+    # The local area --------------------------------------------------------------------------
+
+    def action_load(self) -> None:
+        """Load the images of a file into the local area."""
+        from layerview.tui.screens.open_file import OpenFile
+
+        if self._busy():
+            return
+        line = self._current()
+        on_file = line is not None and line.place in ("file", "folder")
+        self.app.push_screen(
+            OpenFile("Load into the local area", line.name if line and on_file else ""), self._load
+        )
+
+    def _load(self, name: str | None) -> None:
+        if name:
+            self.send(["load", "--json", name], "Loaded", f"loading {printable(name)}")
+
+    def action_remove(self) -> None:
+        """Remove an image from the local area, after asking."""
+        from layerview.tui.screens.confirm import Confirm
+
+        line = self._current()
+        if line is None or self._busy():
+            return
+        title = f"{line.title}:{line.tag}" if line.tag else line.title
+        if not line.removable:
+            hint = "docker rmi removes it there" if line.place == "docker" else "it is only read"
+            words = f"{title} does not lie in the local area; {hint}."
+            self.notify(words, title="Not removed", severity="warning", markup=False)
+            return
+        names = [
+            other
+            for other in self.lines
+            if other.storage == line.storage and other.image_id == line.image_id
+        ]
+        if len(names) > 1:
+            words = (
+                f"Only this name goes: the image has {len(names) - 1} more,"
+                " and its layers stay on the disk."
+            )
+        else:
+            freed = format_size(line.unique or 0, binary=self.app.binary_sizes)
+            shared = format_size(
+                (line.size or 0) - (line.unique or 0), binary=self.app.binary_sizes
+            )
+            words = f"Frees {freed}; {shared} stay, for other images share those layers."
+            words += " The image and its names are lost; a container that uses it keeps it."
+        wanted = line.name.removeprefix("local:")
+        self.app.push_screen(
+            Confirm(f"Remove {title}?", words, "Remove"),
+            lambda sure: self._remove(wanted, title) if sure else None,
+        )
+
+    def _remove(self, wanted: str, title: str) -> None:
+        self.send(["rmi", "--json", wanted], "Removed", f"removing {title}")
+
+    def _busy(self) -> bool:
+        if self._errand is not None:
+            self.notify(f"{self._doing}: Esc stops it.", severity="warning", markup=False)
+        return self._errand is not None
+
+    def send(self, words: list[str], title: str, doing: str) -> None:
+        """Send a command of layerview's own, and look again when it is back."""
+        try:
+            self._errand = Errand(words)
+        except LayerviewError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return
+        self._doing = doing
+        self._show_total()
+        self.follow(self._errand, title, doing)
+
+    @work(thread=True, exit_on_error=False, group="errand", description="Working in the area")
+    def follow(self, errand: Errand, title: str, doing: str) -> None:
+        """Tell how far a command is, and how it ended."""
+
+        def progress(what: str, done: int, total: int | None) -> None:
+            share = f", {100 * done // total} %" if total else ""
+            self.post_message(self.Doing(f"{doing}{share}"))
+
+        try:
+            back = errand.finish(progress)
+        except LayerviewError as error:
+            self.post_message(self.Done(title, printable(str(error)), True))
+        else:
+            words = "; ".join(back.notes) or doing.partition(" ")[2]
+            self.post_message(self.Done(title, printable(words), False))
+
+    @on(Doing)
+    def _still_doing(self, message: Doing) -> None:
+        if self._errand is not None:
+            self._doing = message.words
+            self._show_total()
+
+    @on(Done)
+    def _errand_done(self, message: Done) -> None:
+        self._errand = None
+        self._doing = ""
+        if message.failed:
+            self.notify(
+                message.words, title=f"Not {message.title.lower()}", severity="error", markup=False
+            )
+        else:
+            self.notify(message.words, title=message.title, markup=False)
+        self.action_reload()
+
+
+def _used_by(images: int) -> str:
+    return "only here" if images < 2 else f"in {images} images"

@@ -65,17 +65,30 @@ class OpenFile(ModalScreen[str | None]):
 
     app: LayerviewApp
 
+    def __init__(self, heading: str = "Open an image", name: str = "") -> None:
+        """Ask.
+
+        Args:
+            heading: what is asked for.
+            name: what stands there to begin with.
+        """
+        super().__init__()
+        self._heading = heading
+        self._begin = name
+
     def compose(self) -> ComposeResult:
         """Lay out the dialog."""
         with Vertical(classes="dialog"):
-            yield Label("Open an image", classes="heading", markup=False)
+            yield Label(self._heading, classes="heading", markup=False)
             yield Label(
                 "A docker save archive, an OCI archive or layout folder, a root file system."
                 " Tab completes.",
                 classes="words",
                 markup=False,
             )
-            yield Input(placeholder="path or transport:path", suggester=PathSuggester())
+            yield Input(
+                self._begin, placeholder="path or transport:path", suggester=PathSuggester()
+            )
             yield Label("", classes="failed", id="failed", markup=False)
 
     def on_mount(self) -> None:
