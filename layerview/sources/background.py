@@ -46,6 +46,14 @@ class Frame(NamedTuple):
 # Named tuples, not dataclasses: eight of those take longer to make than the child to start.
 
 
+class Opening(NamedTuple):
+    """How far the opening is, where it takes long; at most ten times a second."""
+
+    what: str
+    done: int
+    total: int | None
+
+
 class ImageOpened(NamedTuple):
     """The child opened the image; its layers are known, none is read yet."""
 
@@ -98,7 +106,8 @@ class Finished(NamedTuple):
 
 
 Event = (
-    ImageOpened
+    Opening
+    | ImageOpened
     | OpenFailed
     | LayerStarted
     | LayerProgress
@@ -248,6 +257,8 @@ class BackgroundLoader:
         """
         fields = json.loads(frame.said)
         match frame.kind:
+            case b"O":
+                return Opening(fields["what"], fields["done"], fields["total"])
             case b"I":
                 from layerview.sources.description import image_from
 
@@ -271,6 +282,8 @@ class BackgroundLoader:
                 from layerview.sources.loading import LoadedLayer, check_claims
 
                 source = self._layers[fields["number"]]
+                if fields.get("damage"):
+                    return Verified(source.number, False, fields["damage"])
                 loaded = check_claims(
                     LoadedLayer(source, None), fields["diff_id"], fields["digest"]
                 )

@@ -8,7 +8,8 @@ from typing import Any
 
 from layerview.errors import DamageError
 from layerview.layer.blob import Blob, open_regular
-from layerview.oci.config import ImageConfig
+from layerview.layer.whiteouts import Whiteouts
+from layerview.oci.config import History, ImageConfig
 from layerview.oci.digest import Digest
 from layerview.sources.image import Image, LayerSource
 
@@ -44,6 +45,13 @@ def describe_layer(layer: LayerSource) -> dict[str, Any]:
         "compressed_size": layer.compressed_size,
         "missing_reason": layer.missing_reason,
         "folder": layer.folder,
+        "whiteouts": layer.whiteouts.value,
+        "lower": layer.lower,
+        "tar_split": layer.tar_split,
+        "cache_id": layer.cache_id,
+        "directory": layer.directory,
+        "role": layer.role,
+        "history": _history(layer) if layer.role else None,
         "path": blob.path if blob is not None else None,
         "fd": blob.descriptor if blob is not None else None,
         "start": blob.start if blob is not None else 0,
@@ -63,6 +71,28 @@ def blob_of(layer: dict[str, Any], fd: int | None) -> Blob | None:
     )
 
 
+def layer_from(said: dict[str, Any], fd: int | None) -> LayerSource:
+    """Put a described layer together, its blob read from a descriptor where it was before."""
+    history = said["history"]
+    return LayerSource(
+        said["number"],
+        diff_id=_digest(said["diff_id"]),
+        digest=_digest(said["digest"]),
+        media_type=said["media_type"],
+        compressed_size=said["compressed_size"],
+        history=History(*history) if history is not None else None,
+        blob=blob_of(said, fd),
+        folder=said["folder"],
+        missing_reason=said["missing_reason"],
+        whiteouts=Whiteouts(said["whiteouts"]),
+        lower=said["lower"],
+        tar_split=said["tar_split"],
+        cache_id=said["cache_id"],
+        directory=said["directory"],
+        role=said["role"],
+    )
+
+
 def image_from(said: dict[str, Any]) -> Image:
     """Put a described image together.
 
@@ -79,18 +109,7 @@ def image_from(said: dict[str, Any]) -> Image:
             os.close(fd)
             raise DamageError(f"{said['location']} was replaced while it was opened")
     config = said["config"]
-    layers = []
-    for layer in said["layers"]:
-        source = LayerSource(
-            layer["number"],
-            digest=_digest(layer["digest"]),
-            media_type=layer["media_type"],
-            compressed_size=layer["compressed_size"],
-            blob=blob_of(layer, fd),
-            folder=layer["folder"],
-            missing_reason=layer["missing_reason"],
-        )
-        layers.append(source)
+    layers = [layer_from(layer, fd) for layer in said["layers"]]
 
     def close() -> None:
         if fd is not None:
@@ -128,6 +147,12 @@ def _file(image: Image) -> dict[str, Any] | None:
                 path = os.path.abspath(blob.path)
         return {"path": path, "identity": identity}
     return None
+
+
+def _history(layer: LayerSource) -> list[str | None] | None:
+    """Say what made a layer that no config knows."""
+    made = layer.history
+    return [made.created, made.created_by] if made is not None else None
 
 
 def _text(value: Digest | None) -> str | None:

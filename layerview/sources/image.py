@@ -8,6 +8,7 @@ from functools import cached_property
 from types import TracebackType
 
 from layerview.layer.blob import Blob
+from layerview.layer.whiteouts import Whiteouts
 from layerview.oci.config import History, HistoryRow, ImageConfig, pair_history
 from layerview.oci.digest import Digest, chain_ids
 
@@ -33,6 +34,18 @@ class LayerSource:
     """The folder whose content is this layer."""
     missing_reason: str = ""
     """Why the layer is not here, for people."""
+    whiteouts: Whiteouts = Whiteouts.NONE
+    """How the folder says what the layer deletes."""
+    lower: str | None = None
+    """Where the folder is a full tree: the tree of the layers below, None for a base."""
+    tar_split: str | None = None
+    """In a data root: the file that has the headers of the layer's tar."""
+    cache_id: str | None = None
+    """In a data root: the storage driver's own name for the layer."""
+    directory: str | None = None
+    """In a data root: where the storage driver keeps the layer, be it readable or not."""
+    role: str = ""
+    """"init" or "container": no layer of the image, but one that a container has above it."""
 
     @property
     def available(self) -> bool:
@@ -93,7 +106,8 @@ class Image:
         self._pair()
 
     def _pair(self) -> None:
-        rows = pair_history(self.config.history, len(self.layers))
+        own = [layer for layer in self.layers if not layer.role]
+        rows = pair_history(self.config.history, len(own))
         self.history: list[HistoryRow] = rows
         if self.config.history:
             for row in rows:
@@ -108,11 +122,11 @@ class Image:
             if bare:
                 self.warnings.append(f"{bare} layers have no history")
         diff_ids = self.config.diff_ids
-        if self.has_config and len(diff_ids) != len(self.layers):
+        if self.has_config and len(diff_ids) != len(own):
             self.warnings.append(
-                f"the config names {len(diff_ids)} layers, the manifest {len(self.layers)}"
+                f"the config names {len(diff_ids)} layers, the manifest {len(own)}"
             )
-        pairs = zip(self.layers, diff_ids, chain_ids(diff_ids), strict=False)
+        pairs = zip(own, diff_ids, chain_ids(diff_ids), strict=False)
         for layer, diff_id, chain_id in pairs:
             layer.diff_id, layer.chain_id = diff_id, chain_id
         if len(self.layers) > 127:

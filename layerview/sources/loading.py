@@ -55,12 +55,33 @@ def load_layer(
         return LoadedLayer(source, None)
     try:
         if source.folder is not None:
-            from layerview.layer.folder import read_folder
-
-            return LoadedLayer(source, read_folder(source.folder, progress))
+            return _load_placed(source, verify, cache, progress, what)
         return _load_blob(source, verify, cache, progress, what)
     except (DamageError, OSError) as error:
         return LoadedLayer(source, None, damage=f"{what}: {error}")
+
+
+def _load_placed(
+    source: LayerSource, verify: bool, cache: bool, progress: Progress, what: str
+) -> LoadedLayer:
+    from layerview.sources.placed import hash_placed, read_placed
+
+    store = None
+    if cache and source.tar_split is not None and settings.cache_wanted():
+        from layerview.layer.cache import IndexCache
+
+        store = IndexCache(settings.cache_dir())
+    read = read_placed(source, store, progress)
+    loaded = LoadedLayer(source, read.index)
+    loaded.damage = f"{what}: {read.damage}" if read.damage is not None else None
+    if not verify or source.tar_split is None:
+        return loaded
+    try:
+        diff_id = hash_placed(source, progress, f"verifying {what}")
+    except DamageError as error:
+        loaded.damage, loaded.verified = f"{what}: {error}", False
+        return loaded
+    return check_claims(loaded, diff_id, None)
 
 
 def _load_blob(

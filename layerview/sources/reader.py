@@ -16,7 +16,7 @@ from layerview.layer.packing import pack
 from layerview.layer.reading import ReadLayer, hash_blob, read_layer
 from layerview.progress import Progress
 from layerview.sources.background import FRAME
-from layerview.sources.description import blob_of, describe
+from layerview.sources.description import blob_of, describe, layer_from
 from layerview.sources.resolve import SeveralImages, open_image
 
 
@@ -33,6 +33,20 @@ class _Reporter(Progress):
         if now >= self._next:
             self._next = now + 0.1
             send(b"P", number=self.number, done=done, total=total)
+
+
+class _OpeningReporter(Progress):
+    """Sends the progress of opening an image, at most ten times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = 0.0
+
+    def step(self, what: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + 0.1
+            send(b"O", what=what, done=done, total=total)
 
 
 def send(kind: bytes, read: ReadLayer | None = None, **fields: object) -> None:
@@ -59,7 +73,7 @@ def main() -> None:
         _read_all(layers, cache)
         return
     try:
-        image = open_image(job["name"], platform=job["platform"], progress=_Reporter())
+        image = open_image(job["name"], platform=job["platform"], progress=_OpeningReporter())
     except SeveralImages as several:
         choices = [
             {"name": each.name, "references": each.references, "platform": each.platform}
@@ -84,6 +98,7 @@ def _read_all(layers: list[dict[str, Any]], cache: IndexCache | None) -> None:
     os.nice(10)
     reporter = _Reporter()
     unhashed: list[tuple[int, Blob, ReadLayer]] = []
+    placed: list[dict[str, Any]] = []
     for layer in layers:
         reporter.number = layer["number"]
         if layer["path"] is None and layer["folder"] is None:
@@ -98,6 +113,8 @@ def _read_all(layers: list[dict[str, Any]], cache: IndexCache | None) -> None:
         hashed = not read.from_cache
         if blob is not None and (read.from_cache or read.digest is None):
             unhashed.append((layer["number"], blob, read))
+        elif layer["tar_split"] is not None:
+            placed.append(layer)
         send(
             b"L",
             read,
@@ -116,6 +133,9 @@ def _read_all(layers: list[dict[str, Any]], cache: IndexCache | None) -> None:
         except (LayerviewError, OSError) as error:
             send(b"E", message=f"layer {number}: {error}")
             return
+    for layer in placed:
+        reporter.number = layer["number"]
+        _verify_placed(layer, reporter)
     if cache is not None:
         cache.trim()
     send(b"F")
@@ -125,9 +145,9 @@ def _read(
     layer: dict[str, Any], cache: IndexCache | None, reporter: _Reporter
 ) -> tuple[Blob | None, ReadLayer]:
     if layer["folder"] is not None:
-        from layerview.layer.folder import read_folder
+        from layerview.sources.placed import read_placed
 
-        return None, ReadLayer(read_folder(layer["folder"], reporter))
+        return None, read_placed(layer_from(layer, None), cache, reporter)
     blob = blob_of(layer, layer["fd"])
     assert blob is not None
     known = cache.find(blob, unpacked=False) if cache is not None else None
@@ -137,6 +157,18 @@ def _read(
     if cache is not None:
         cache.keep(blob, read)
     return blob, read
+
+
+def _verify_placed(layer: dict[str, Any], reporter: _Reporter) -> None:
+    """Make a layer's tar again out of a storage driver's folder, and hash it."""
+    from layerview.sources.placed import hash_placed
+
+    number, diff_id, damage = layer["number"], None, None
+    try:
+        diff_id = hash_placed(layer_from(layer, None), reporter)
+    except (LayerviewError, OSError) as error:
+        damage = f"layer {number}: {error}"
+    send(b"V", number=number, diff_id=diff_id, digest=None, damage=damage)
 
 
 def _agrees(known: ReadLayer, layer: dict[str, Any]) -> bool:

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from layerview.sources.oci_layout import Layout
 
 FILE_TRANSPORTS = ("docker-archive", "oci", "oci-archive")
-OTHER_TRANSPORTS = ("docker://", "containers-storage:", "data-root:", "local:")
+OTHER_TRANSPORTS = ("docker://", "containers-storage:")
+DATA_ROOT = "data-root:"
+"""Names what a Docker data root holds; see `data_root`."""
+LOCAL = "local:"
+"""Names an image of the local storage area; see `store.area.default_root`."""
 ENGINE = "docker-daemon:"
 """Names an image of the Docker Engine; see `engine.open_in_engine`."""
 DEMO = "demo:"
@@ -54,8 +58,9 @@ def open_image(name: str, *, platform: str | None = None, progress: Progress = Q
     Args:
         name: a file or folder, "-" for standard input, or a name with a transport in front:
             `docker-archive:FILE[:REFERENCE]`, `oci:DIR[:REFERENCE]`,
-            `oci-archive:FILE[:REFERENCE]`, `docker-daemon:NAME`, `demo:[REFERENCE]`. A reference
-            may also follow a bare file or folder; a name that is no file is one of an engine.
+            `oci-archive:FILE[:REFERENCE]`, `data-root:FOLDER[:REFERENCE]`, `local:REFERENCE`,
+            `docker-daemon:NAME`, `demo:[REFERENCE]`. A reference may also follow a bare file or
+            folder; a name that is no file is looked up in the local area, then in an engine.
         platform: "os/architecture[/variant]", where an index has several.
         progress: told about unpacking an outer compression.
 
@@ -71,6 +76,8 @@ def open_image(name: str, *, platform: str | None = None, progress: Progress = Q
         from layerview.sources.demo import DEFAULT_REFERENCE, demo_image
 
         return _open_folder("oci", str(demo_image(progress)), selector or DEFAULT_REFERENCE, wanted)
+    if transport in ("data-root", "local"):
+        return _open_in_root(transport, location, selector, wanted)
     if transport == "docker-daemon":
         from layerview.sources.engine import open_in_engine
 
@@ -113,6 +120,12 @@ def split_name(name: str) -> tuple[str | None, str, str | None]:
             )
     if name.startswith(DEMO) and not os.path.exists(name):
         return "demo", "", name[len(DEMO) :] or None
+    if name.startswith(LOCAL) and not os.path.exists(name):
+        from layerview.store.area import default_root
+
+        return "local", default_root(), name[len(LOCAL) :] or None
+    if name.startswith(DATA_ROOT) and not os.path.exists(name):
+        return "data-root", *_split_root(name[len(DATA_ROOT) :])
     if name.startswith(ENGINE) and not os.path.exists(name):
         return "docker-daemon", name[len(ENGINE) :], None
     transport: str | None = None
@@ -135,6 +148,18 @@ def split_name(name: str) -> tuple[str | None, str, str | None]:
     raise NotFoundError(f"{printable(rest)}: no such file or folder")
 
 
+def _split_root(text: str) -> tuple[str, str | None]:
+    """Split `FOLDER`, `FOLDER:NAME` or `FOLDER/NAME`; the longest folder wins."""
+    if os.path.isdir(text):
+        return text, None
+    for mark in ":/":
+        at = len(text)
+        while (at := text.rfind(mark, 0, at)) > 0:
+            if os.path.isdir(text[:at]):
+                return text[:at], text[at + 1 :] or None
+    raise NotFoundError(f"{printable(text)}: no such folder")
+
+
 def may_be_a_name(text: str) -> bool:
     """Whether an image may be called so: a reference, an ID, or an ID's first digits."""
     if re.fullmatch(r"(?:sha256:)?[0-9a-f]{1,64}", text):
@@ -151,7 +176,7 @@ def _open_by_name(name: str, wanted: Platform | None, progress: Progress) -> Ima
     from layerview.sources.engine import open_in_engine
 
     tried = ["no such file or folder"]
-    for look in (open_in_engine,):
+    for look in (_open_in_area, open_in_engine):
         try:
             return look(name, platform=wanted, progress=progress)
         except (Cancelled, DamageError, LimitError, SeveralImages):
@@ -160,6 +185,28 @@ def _open_by_name(name: str, wanted: Platform | None, progress: Progress) -> Ima
         except LayerviewError as error:
             tried.append(str(error))
     raise NotFoundError(f"{name}: {'; '.join(tried)}")
+
+
+def _open_in_area(name: str, *, platform: Platform | None, progress: Progress) -> Image:
+    """Open an image that the local area holds."""
+    from layerview.store.area import default_root
+
+    root = default_root()
+    if not os.path.isdir(os.path.join(root, "image")):
+        raise NotFoundError("the local area is empty")
+    return _open_in_root("local", root, name, platform)
+
+
+def _open_in_root(place: str, path: str, wanted: str | None, platform: Platform | None) -> Image:
+    from layerview.sources.data_root import open_data_root
+
+    image = open_data_root(path, wanted, place=place)
+    config = image.config
+    if platform is not None and config.os and not config.platform.matches(platform):
+        raise NotFoundError(
+            f"{printable(path)} has {printable(image.name)} for {config.platform}, not {platform}"
+        )
+    return image
 
 
 def list_images(name: str, *, progress: Progress = QUIET) -> list[ImageChoice]:
