@@ -10,6 +10,7 @@ import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from layerview.layer.index import LayerIndex
 from layerview.layer.kinds import Kind
@@ -20,6 +21,19 @@ _UNSETTABLE = 0xFFFFFFFF
 _SET_IDS = 0o6000
 _CAPABILITY = b"security.capability"
 _OVERLAY = (b"trusted.overlay.", b"user.overlay.")
+_FUSE_OVERLAY = (b"user.fuseoverlayfs.", b"trusted.fuseoverlayfs.")
+_READABLE: dict[int, int] = {Kind.FILE: 0o400, Kind.DIR: 0o700, Kind.IMPLIED_DIR: 0o700}
+"""What the caller needs to work with what is their own."""
+OVERRIDE = b"user.containers.override_stat"
+"""Extended attribute with the owner and mode of an entry whose owner could not be kept, as
+"uid:gid:0mode": fuse-overlayfs and containers/storage write and obey it."""
+
+
+class Owners(Protocol):
+    """How recorded owners become owners on disk."""
+
+    def ids(self, uid: int, gid: int) -> tuple[int, int] | None:
+        """Return the ids on disk; None when there are none for these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +70,24 @@ def nanoseconds(seconds: int, fraction: int) -> int:
 class AttributeSetter:
     """Gives attributes to entries, as far as this user may."""
 
-    def __init__(self, say: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        say: Callable[[str], object],
+        *,
+        squash: bool = False,
+        owners: Owners | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
             say: told what could not be kept of an entry, and why.
+            squash: note owner and mode in OVERRIDE where the owner can't be kept, and let the
+                caller read what is made.
+            owners: what to make of owners; None: as they are, for root.
         """
         self._say = say
+        self._squash = squash
+        self._owners = owners
         self._root = os.geteuid() == 0
 
     def apply(self, fd: int, kind: int, attributes: Attributes) -> None:
@@ -82,13 +107,19 @@ class AttributeSetter:
         if kind not in (Kind.FILE, Kind.DIR, Kind.IMPLIED_DIR):
             where = f"/proc/self/fd/{fd}"
         owned = self._own(where, attributes)
-        for name, value in attributes.xattrs.items():
-            self._set_xattr(where, name, value, owned)
+        if attributes.xattrs:
+            for name, value in attributes.xattrs.items():
+                self._set_xattr(where, name, value, owned)
+        if self._squash and not owned:
+            self._note_owner(where, kind, attributes)
         if kind != Kind.SYMLINK:
             mode = attributes.mode
             if mode & _SET_IDS and not owned:
                 mode &= ~_SET_IDS
-                self._say("setuid and setgid are dropped, for its owner can't be kept")
+                if not self._squash:
+                    self._say("setuid and setgid are dropped, for its owner can't be kept")
+            if self._squash and not owned:
+                mode |= _READABLE.get(kind, 0)
             os.chmod(where, mode)
         if attributes.mtime is not None:
             try:
@@ -99,13 +130,19 @@ class AttributeSetter:
                 self._say("its time can't be kept")
 
     def _own(self, where: int | str, attributes: Attributes) -> bool:
-        if not self._root:
+        uid, gid = attributes.uid, attributes.gid
+        if self._owners is not None:
+            found = self._owners.ids(uid, gid)
+            if found is None:
+                return False
+            uid, gid = found
+        elif not self._root:
             return False
-        if _UNSETTABLE in (attributes.uid, attributes.gid):
+        if _UNSETTABLE in (uid, gid):
             self._say("its owner can't be kept: there is no such number")
             return False
         try:
-            os.chown(where, attributes.uid, attributes.gid)
+            os.chown(where, uid, gid)
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EINVAL, errno.ENOTSUP):
                 raise
@@ -113,11 +150,27 @@ class AttributeSetter:
             return False
         return True
 
+    def _note_owner(self, where: int | str, kind: int, attributes: Attributes) -> None:
+        owner = b"%d:%d" % (attributes.uid, attributes.gid)
+        try:
+            os.setxattr(where, OVERRIDE, b"%s:0%o" % (owner, attributes.mode))
+        except OSError as error:
+            # Only files and folders can have attributes of this kind.
+            if error.errno not in (errno.EPERM, errno.ENOTSUP):
+                raise
+            if kind == Kind.SYMLINK and attributes.uid == attributes.gid == 0:
+                # What symbolic links have where nothing else is said.
+                return
+            self._say(f"its owner {owner.decode()} can't be kept, nor noted")
+
     def _set_xattr(self, where: int | str, name: bytes, value: bytes, owned: bool) -> None:
         shown = printable(name)
         if name.startswith(_OVERLAY):
             # They would steer a mount that has the target as a lower layer.
             self._say(f"{shown} is left out: overlayfs would obey it")
+            return
+        if name == OVERRIDE or name.startswith(_FUSE_OVERLAY):
+            self._say(f"{shown} is left out: fuse-overlayfs would obey it")
             return
         if name.startswith(b"security.") and (name != _CAPABILITY or not owned):
             why = "such labels are the machine's own"

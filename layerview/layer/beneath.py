@@ -105,7 +105,7 @@ class Folders:
         self._open: OrderedDict[bytes, int] = OrderedDict()
 
     def open(self, path: bytes) -> int:
-        """Return the descriptor of a folder; it is good until the next call.
+        """Return the descriptor of a folder; it is good until `most` others are asked for.
 
         Raises:
             OSError: as open_beneath; ELOOP or ENOTDIR where something else stands there now.
@@ -121,6 +121,12 @@ class Folders:
         if len(self._open) > self._most:
             os.close(self._open.popitem(last=False)[1])
         return fd
+
+    def forget(self, path: bytes) -> None:
+        """Close a folder that is removed: what has its path later is another one."""
+        fd = self._open.pop(path, None)
+        if fd is not None:
+            os.close(fd)
 
     def close(self) -> None:
         """Close all that is held open."""

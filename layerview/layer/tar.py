@@ -8,6 +8,7 @@ old V7 headers. What a layer may hold is said by the OCI image spec, layer.md.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from struct import Struct
 from typing import Any
 from zlib import adler32
@@ -198,29 +199,44 @@ def _pax_time(value: bytes) -> tuple[int, int]:
     return seconds, nanoseconds * 16 + count
 
 
-def scan(window: Window, entries: RawEntries, *, most: int = MAX_ENTRIES) -> None:
+def scan(
+    window: Window,
+    entries: RawEntries,
+    *,
+    most: int = MAX_ENTRIES,
+    seen: Callable[[int, int], object] | None = None,
+) -> None:
     """Read all headers of a tar.
 
     Args:
         window: the tar's plain bytes.
         entries: filled as headers are read, so that what was read is there after damage.
         most: entries at which to stop.
+        seen: told of each entry when it is the last of `entries` and before its data is passed
+            over: where that is, and how many bytes the tar has of it.
 
     Raises:
         TarDamage: when the tar is truncated or corrupt.
         TooManyEntries: when it has more than `most`.
     """
     try:
-        _Scanner(window, entries, most).run()
+        _Scanner(window, entries, most, seen).run()
     finally:
         entries.drop_unfinished()
 
 
 class _Scanner:
-    def __init__(self, window: Window, entries: RawEntries, most: int) -> None:
+    def __init__(
+        self,
+        window: Window,
+        entries: RawEntries,
+        most: int,
+        seen: Callable[[int, int], object] | None,
+    ) -> None:
         self.window = window
         self.entries = entries
         self.most = most
+        self.seen = seen
         self.pax: dict[bytes, bytes] = {}
         self.sparse_bytes = 0
         self.kept_bytes = 0
@@ -229,7 +245,7 @@ class _Scanner:
 
     def run(self) -> None:
         """Scan to the end of the tar."""
-        entries, window = self.entries, self.window
+        entries, window, seen = self.entries, self.window, self.seen
         unpack = _HEADER.unpack_from
         add_path = entries.paths.append
         add_kind = entries.kinds.append
@@ -389,6 +405,8 @@ class _Scanner:
                 raise TooManyEntries(f"more than {self.most:,} entries")
             if name_bytes > MAX_NAME_BYTES:
                 raise TarDamage(f"more than {MAX_NAME_BYTES >> 20} MiB of names")
+            if seen is not None:
+                seen(data, stored)
             if stored:
                 position = data + stored + (-stored % BLOCK)
                 if position > end:

@@ -27,6 +27,7 @@ from layerview.layer.beneath import (
 )
 from layerview.layer.index import NO_DIR, LayerIndex
 from layerview.layer.kinds import Kind
+from layerview.layer.lines import Lines
 from layerview.progress import QUIET, Progress
 from layerview.sizes import format_size
 from layerview.text import printable
@@ -35,10 +36,7 @@ from layerview.view.union import UnionView
 
 ROOT_NAME = b"rootfs"
 """What the image's root folder is called inside an existing folder."""
-MAX_LINES = 1000
-"""Lines of what was left out; further ones are counted."""
 
-_MAX_LINES_A_REASON = 20
 _LEFT_OUT = (
     # The file system can't hold such a name, target, size or node; the rest is not concerned.
     errno.EFBIG,
@@ -250,33 +248,6 @@ class _Skip(Exception):
     """An entry is left out; str() says why."""
 
 
-class _Lines:
-    """Lines about entries, bounded in number."""
-
-    def __init__(self, lines: list[str]) -> None:
-        self._lines = lines
-        self._counts: dict[str, int] = {}
-        self._more = 0
-
-    def say(self, path: bytes, why: str) -> None:
-        count = self._counts.get(why, 0)
-        if count < _MAX_LINES_A_REASON and len(self._lines) < MAX_LINES:
-            self._lines.append(f"/{printable(path)}: {why}")
-        else:
-            self._more += 1
-        if count or len(self._counts) < MAX_LINES:
-            self._counts[why] = count + 1
-
-    def finish(self) -> None:
-        for why, count in self._counts.items():
-            if count > _MAX_LINES_A_REASON:
-                more = count - _MAX_LINES_A_REASON
-                self._lines.append(f"and {more:,} more: {why}")
-                self._more -= more
-        if self._more > 0:
-            self._lines.append(f"and {self._more:,} more")
-
-
 class _Reading(Progress):
     """Shows how far a layer was read until its first file's data comes."""
 
@@ -315,8 +286,8 @@ class _Work:
         self.force = force
         self.progress = progress
         self.done = done
-        self.left = _Lines(done.skipped)
-        self.damage = _Lines(done.damage)
+        self.left = Lines(done.skipped)
+        self.damage = Lines(done.damage)
         self.about = b""
         """The entry that is being made."""
         self.setter = AttributeSetter(lambda why: self.left.say(self.about, why))

@@ -1,0 +1,922 @@
+"""Unpacking a layer's tar into the folder that a driver keeps it in, in one pass.
+
+Names and links in a tar are somebody else's: every entry is made by its single name in a folder
+whose descriptor was reached through real folders beneath the target alone (see beneath.py), and
+nothing is ever written through a link. What several entries of one tar mean together is what
+build.py and replay.py say: the last of a repeated name counts, names lead through symbolic links
+that the same tar made (inside the root), and deletions concern the layers below, never an entry
+of the same tar, wherever they stand. So they are carried out when all entries are there.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from threading import Semaphore, Thread
+
+from layerview.errors import DamageError, LayerviewError, LimitError
+from layerview.layer.attributes import OVERRIDE, Attributes, AttributeSetter, Owners, nanoseconds
+from layerview.layer.beneath import MAX_PATH, Folders, file_data, is_component
+from layerview.layer.kinds import Kind
+from layerview.layer.lines import Lines
+from layerview.layer.names import OPAQUE_MARKER, WHITEOUT_PREFIX, is_aufs_metadata, normalise
+from layerview.layer.tar import RawEntries, TarDamage, scan
+from layerview.layer.tar_split import TarSplitWriter
+from layerview.layer.whiteouts import Whiteouts
+from layerview.layer.windows import Readable
+from layerview.progress import QUIET, Progress
+from layerview.text import printable
+
+__all__ = ["OVERRIDE", "Applied", "Owners", "apply"]
+
+_PIECE = 1 << 20
+_KEEP = 1 << 16
+"""Bytes behind the position that a window holds, so that headers make few segments."""
+_MAX_LINKS = 40
+_MAX_FOLDER_BYTES = 1 << 29
+"""Bytes of all folder paths of a layer together, as in build.py."""
+_MAX_PLINKS = 200
+_PLINK_FOLDER = b".wh..wh.plnk"
+_STEERING = ("trusted.overlay.", "user.overlay.", "system.")
+"""Extended attributes that are no copy's."""
+_OPAQUE_XATTRS = {
+    Whiteouts.TRUSTED: "trusted.overlay.opaque",
+    Whiteouts.USER: "user.overlay.opaque",
+}
+_LEFT_OUT = (
+    # The file system can't hold such a name, target or node; the rest is not concerned.
+    errno.EILSEQ,
+    errno.EINVAL,
+    errno.ENAMETOOLONG,
+    errno.ENOTSUP,
+    errno.EPERM,
+)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_MAX_MAJOR, _MAX_MINOR = (1 << 12) - 1, (1 << 20) - 1
+_FORMATS: dict[int, int] = {Kind.CHAR: stat.S_IFCHR, Kind.BLOCK: stat.S_IFBLK}
+
+_IMPLIED = -1
+"""A folder that no entry names, made here."""
+_PASSED = -2
+"""A folder that was there before, and holds entries of this layer."""
+
+
+@dataclass(slots=True)
+class Applied:
+    """What unpacking a layer gave."""
+
+    diff_id: str
+    """sha256 of all plain bytes, "sha256:…"; padding behind the end included."""
+    size: int
+    """Bytes as Docker counts them: all that are no folders, each inode once. In a full tree, what
+    the tar's entries have."""
+    entries: int
+    notes: list[str] = field(default_factory=list)
+    """What could not be kept, a line each; bounded."""
+
+
+def apply(
+    tar: Readable,
+    folder: int,
+    *,
+    whiteouts: Whiteouts,
+    tar_split: TarSplitWriter | None = None,
+    owners: Owners | None = None,
+    lower: Callable[[bytes], int | None] | None = None,
+    progress: Progress = QUIET,
+    what: str = "",
+) -> Applied:
+    """Unpack a plain tar stream beneath a folder's descriptor.
+
+    After an error what was written stays, for the caller to remove.
+
+    Args:
+        tar: the stream.
+        folder: empty, or the full tree of the layers below where `whiteouts` is NONE.
+        whiteouts: how to write down what the layer deletes.
+        tar_split: filled, and closed when all is well.
+        owners: what to make of owners; None: as they are for root, else noted in OVERRIDE.
+        lower: opens a path of the layers below (None: nothing is there), for hard links to files
+            that this layer does not hold, and for folders that it does not name.
+        progress: told about the work.
+        what: what that is, in progress and errors.
+
+    Raises:
+        DamageError: when the tar is truncated or corrupt.
+        LimitError: when the disk is full, or the layer is larger than can be held.
+        LayerviewError: when something else can't be written.
+    """
+    work = _Unpacking(folder, whiteouts, tar_split, owners, lower)
+    window = _TarWindow(tar, tar_split, progress, what)
+    work.window = window
+    try:
+        try:
+            scan(window, work.entries, seen=work.entry)
+            window.drain()
+            work.finish(progress)
+        except TarDamage as error:
+            raise DamageError(f"{what}: {error}" if what else str(error)) from None
+        except OSError as error:
+            raise work.failure(error) from None
+        if tar_split is not None:
+            tar_split.close()
+        return Applied(window.diff_id(), work.size, len(work.entries.kinds), work.notes)
+    finally:
+        window.close()
+        work.close()
+
+
+# -- the bytes ------------------------------------------------------------------------------------
+
+
+class _Hashing:
+    """sha256 in a thread of its own: hashlib lets others work meanwhile."""
+
+    def __init__(self) -> None:
+        self._sum = hashlib.sha256()
+        self._queue: SimpleQueue[bytes | None] = SimpleQueue()
+        self._room = Semaphore(8)
+        self._thread = Thread(target=self._run, daemon=True, name="sha256")
+        self._thread.start()
+
+    def _run(self) -> None:
+        while (data := self._queue.get()) is not None:
+            self._sum.update(data)
+            self._room.release()
+
+    def update(self, data: bytes) -> None:
+        """Hash bytes soon."""
+        self._room.acquire()
+        self._queue.put(data)
+
+    def close(self) -> None:
+        """Wait for the end."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+
+    def hexdigest(self) -> str:
+        """Return the sum of all bytes."""
+        self.close()
+        return self._sum.hexdigest()
+
+
+class _TarWindow:
+    """The tar's bytes, each hashed, and each given once: to a file or to the tar-split.
+
+    See windows.Window.
+    """
+
+    def __init__(
+        self,
+        stream: Readable,
+        tar_split: TarSplitWriter | None,
+        progress: Progress,
+        what: str,
+    ) -> None:
+        self._stream = stream
+        self._tar_split = tar_split
+        self._progress = progress
+        self._what = what
+        self._hash = _Hashing()
+        self._chunk = b""
+        self._start = 0
+        self._end = 0
+        self._given = 0
+        """What is before it was given away."""
+
+    def _fill(self) -> bytes:
+        data = self._stream.read(_PIECE)
+        if data and len(data) < _PIECE // 4:
+            # Decoders give little at a time.
+            pieces, size = [data], len(data)
+            while size < _PIECE // 2 and (data := self._stream.read(_PIECE - size)):
+                pieces.append(data)
+                size += len(data)
+            data = b"".join(pieces)
+        if data:
+            self._hash.update(data)
+            self._progress.step(self._what, self._end + len(data), None)
+        return data
+
+    def _give(self, offset: int) -> None:
+        """Give what is before an offset, and not a file's, to the tar-split."""
+        if offset > self._given:
+            if self._tar_split is not None:
+                at = self._given - self._start
+                self._tar_split.segment(self._chunk[at : offset - self._start])
+            self._given = offset
+
+    def _hold(self, offset: int, size: int) -> None:
+        """Hold `size` bytes from an offset on, or all that there are."""
+        if offset + size <= self._end:
+            return
+        if offset - self._given > _KEEP:
+            self._give(min(offset, self._end))
+        pieces = [self._chunk[self._given - self._start :]]
+        self._start = self._given
+        while self._end < offset + size and (data := self._fill()):
+            self._end += len(data)
+            pieces.append(data)
+            if self._end <= offset:
+                self._chunk = b"".join(pieces)
+                self._give(self._end)
+                pieces, self._start = [], self._end
+        self._chunk = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def at(self, offset: int) -> tuple[bytes, int]:
+        """See Window."""
+        self._hold(offset, 512)
+        return self._chunk, self._start
+
+    def read(self, offset: int, size: int) -> bytes:
+        """See Window."""
+        self._hold(offset, size)
+        return self._chunk[offset - self._start : offset - self._start + size]
+
+    def skip_to(self, offset: int) -> int:
+        """See Window."""
+        self._hold(offset, 0)
+        return min(offset, self._end)
+
+    def header(self, data: int) -> None:
+        """Give what is before an entry's data to the tar-split."""
+        self._hold(data, 0)
+        self._give(min(data, self._end))
+
+    def data(self, offset: int, size: int) -> Iterator[bytes | memoryview]:
+        """Yield a file's bytes, which the tar-split does not get.
+
+        Raises:
+            TarDamage: when the tar ends before.
+        """
+        left = size
+        while left:
+            if offset == self._end:
+                self._chunk = self._fill()
+                self._start, self._end = offset, offset + len(self._chunk)
+                if not self._chunk:
+                    raise TarDamage(f"truncated: the tar ends at byte {offset}, inside a file")
+            here = min(left, self._end - offset)
+            at = offset - self._start
+            whole = not at and here == len(self._chunk)
+            # Given first, so that what stops half-way leaves no byte for two.
+            self._given = offset = offset + here
+            left -= here
+            yield self._chunk if whole else memoryview(self._chunk)[at : at + here]
+
+    def drain(self) -> None:
+        """Read what is behind the tar's end."""
+        self._give(self._end)
+        while data := self._fill():
+            self._chunk, self._start = data, self._end
+            self._end += len(data)
+            self._give(self._end)
+
+    def diff_id(self) -> str:
+        """Return the sum of all bytes."""
+        return f"sha256:{self._hash.hexdigest()}"
+
+    def close(self) -> None:
+        """End the thread."""
+        self._hash.close()
+
+
+# -- the entries ----------------------------------------------------------------------------------
+
+
+class _Skip(Exception):
+    """An entry is left out; str() says why."""
+
+
+class _Unpacking:
+    window: _TarWindow
+
+    def __init__(
+        self,
+        folder: int,
+        whiteouts: Whiteouts,
+        tar_split: TarSplitWriter | None,
+        owners: Owners | None,
+        lower: Callable[[bytes], int | None] | None,
+    ) -> None:
+        from fastcrc import crc64
+
+        self.crc: Callable[[bytes | memoryview, int], int] = crc64.go_iso
+        self.target = folder
+        self.whiteouts = whiteouts
+        self.full = whiteouts is Whiteouts.NONE
+        self.tar_split = tar_split
+        self.lower = lower
+        self.entries = RawEntries()
+        self.notes: list[str] = []
+        self.lines = Lines(self.notes)
+        self.about = b""
+        self.setter = AttributeSetter(
+            lambda why: self.lines.say(self.about, why), squash=True, owners=owners
+        )
+        self.opened = Folders(folder)
+        self.size = 0
+        self.folders: dict[bytes, int] = {b"": _PASSED}
+        """This layer's folders: the row that names each, _IMPLIED or _PASSED."""
+        self.folder_bytes = 0
+        self.files: dict[bytes, bytes | None] = {}
+        """This layer's other entries; the recorded name of those whose bytes a tar-split needs."""
+        self.symlinks: dict[bytes, bytes] = {}
+        self.times: dict[bytes, tuple[int, int]] = {b"": _times(os.fstat(folder))}
+        """What folders had that were there before."""
+        self.deleted: dict[bytes, int] = {}
+        """Paths of the layers below that are deleted, and the row that says so."""
+        self.opaque: dict[bytes, int] = {}
+        self.plinks: dict[bytes, int] = {}
+        """Files that aufs kept for hard links, without a name here."""
+
+    def close(self) -> None:
+        """Close what is held open."""
+        self.opened.close()
+        for fd in self.plinks.values():
+            os.close(fd)
+        self.plinks.clear()
+
+    def failure(self, error: OSError) -> LayerviewError:
+        """Say in one line what stopped the work."""
+        where = f"/{printable(self.about)}"
+        if error.errno in _NO_ROOM:
+            return LimitError(f"no room is left on the disk for {where} of the layer")
+        return LayerviewError(f"{where}: {(error.strerror or str(error)).lower()}")
+
+    # -- one entry ----------------------------------------------------------------------------
+
+    def entry(self, data: int, stored: int) -> None:
+        """Unpack the last entry that was scanned."""
+        entries = self.entries
+        row = len(entries.kinds) - 1
+        name = path = entries.paths[row]
+        self.window.header(data)
+        if path.endswith(b"/"):
+            path = path.rstrip(b"/")
+        escaped = False
+        if not path or path[0] in b"./" or b"//" in path or b"/." in path:
+            path, escaped = normalise(path)
+            if escaped:
+                self.lines.say(path, "its name climbs out of the root with '..'; it is clamped")
+        self.about = path
+        if self.full:
+            self.size += entries.sizes[row] if row not in entries.targets else 0
+        try:
+            kept = self._place(row, path, data, stored, not escaped)
+        except _Skip as skip:
+            self.lines.say(path, str(skip))
+            kept = None
+        except OSError as error:
+            if error.errno not in _LEFT_OUT:
+                raise
+            self.lines.say(path, f"left out: {(error.strerror or '').lower()}")
+            kept = None
+        if self.tar_split is not None:
+            if kept is None:
+                self.tar_split.file(name, 0, None)
+            else:
+                self.tar_split.file(name, stored, kept)
+
+    def _place(self, row: int, path: bytes, data: int, stored: int, faithful: bool) -> int | None:
+        """Make an entry; return the sum of its bytes, or None when they are not its file's."""
+        if not path:
+            if self.entries.kinds[row] != Kind.DIR:
+                raise _Skip("an entry that is no folder names the root; it is left out")
+            self.folders[b""] = row
+            return None
+        if len(path) > MAX_PATH:
+            raise _Skip("its path is longer than any program could open; it is left out")
+        parent, _, name = path.rpartition(b"/")
+        if b".wh." in path and self._is_marker(row, path, data, stored):
+            return None
+        if not is_component(name):
+            raise _Skip("its name is no name of a file; it is left out")
+        if parent not in self.folders:
+            real = self._resolved(parent)
+            faithful = faithful and real == parent
+            if real not in self.folders:
+                self._enter(real)
+            parent = real
+            path = parent + b"/" + name if parent else name
+        kind = self.entries.kinds[row]
+        if kind == Kind.DIR:
+            self._make_folder(row, path, parent, name)
+            return None
+        if row in self.entries.links:
+            self._link(row, path, parent, name)
+            return None
+        fd = self.opened.open(parent)
+        if kind == Kind.FILE:
+            return self._write_file(row, path, fd, name, data, stored, faithful)
+        self._make_other(row, kind, path, fd, name)
+        return None
+
+    def _resolved(self, path: bytes) -> bytes:
+        """Follow the symbolic links of this layer on a path to a folder, inside the root."""
+        if not self.symlinks:
+            return path
+        done: list[bytes] = []
+        waiting = path.split(b"/")[::-1]
+        followed = 0
+        while waiting:
+            part = waiting.pop()
+            if part == b"..":
+                if done:
+                    done.pop()
+                continue
+            if part in (b"", b"."):
+                continue
+            done.append(part)
+            if followed < _MAX_LINKS:
+                target = self.symlinks.get(b"/".join(done))
+                if target is not None:
+                    followed += 1
+                    done.pop()
+                    if target.startswith(b"/"):
+                        done = []
+                    waiting.extend(reversed(target.split(b"/")))
+        if sum(map(len, done)) + len(done) > MAX_PATH:
+            raise _Skip("its path is longer than any program could open; it is left out")
+        return b"/".join(done)
+
+    def _enter(self, path: bytes) -> None:
+        """Make the folders on a path that are not there yet."""
+        missing = []
+        while path not in self.folders:
+            missing.append(path)
+            path = path.rpartition(b"/")[0]
+        for path in reversed(missing):
+            parent, _, name = path.rpartition(b"/")
+            fd = self.opened.open(parent)
+            kept = self._mkdir(path, fd, name)
+            self._add_folder(path, _PASSED if kept else _IMPLIED)
+
+    def _add_folder(self, path: bytes, row: int) -> None:
+        if path not in self.folders:
+            self.folder_bytes += len(path) + 200
+            if self.folder_bytes > _MAX_FOLDER_BYTES:
+                raise LimitError("its folders are nested so deep that they would fill the memory")
+        self.folders[path] = row
+
+    def _mkdir(self, path: bytes, fd: int, name: bytes) -> bool:
+        """Make a folder, or keep the one that is there; say whether one was."""
+        # Nobody else may look in before all attributes are given.
+        try:
+            os.mkdir(name, 0o700, dir_fd=fd)
+        except FileExistsError:
+            state = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            if stat.S_ISDIR(state.st_mode):
+                self.times[path] = _times(state)
+                return True
+            self._clear(path, fd, name)
+            os.mkdir(name, 0o700, dir_fd=fd)
+        return False
+
+    def _make_folder(self, row: int, path: bytes, parent: bytes, name: bytes) -> None:
+        if path not in self.folders:
+            self._mkdir(path, self.opened.open(parent), name)
+        self._add_folder(path, row)
+
+    def _write_file(
+        self,
+        row: int,
+        path: bytes,
+        folder: int,
+        name: bytes,
+        data: int,
+        stored: int,
+        faithful: bool,
+    ) -> int | None:
+        entries, window = self.entries, self.window
+        size = entries.sizes[row]
+        fd = self._create(path, folder, name)
+        try:
+            self.files[path] = None
+            sparse = entries.sparse.get(row)
+            if sparse is not None:
+                self._write_pieces(fd, size, sparse, data)
+                crc = None
+            elif stored == 0:
+                crc = None
+            else:
+                crc = 0
+                for piece in window.data(data, stored):
+                    crc = self.crc(piece, crc)
+                    _write(fd, piece)
+                    if not faithful and self.tar_split is not None:
+                        self.tar_split.segment(bytes(piece))
+                if faithful:
+                    self.files[path] = entries.paths[row]
+                else:
+                    crc = None
+            self.setter.apply(fd, Kind.FILE, self._attributes(row))
+        except OSError as error:
+            # Its bytes are gone: no leaving it out.
+            raise self.failure(error) from None
+        finally:
+            os.close(fd)
+        if not self.full:
+            self.size += size
+        return crc
+
+    def _write_pieces(
+        self, fd: int, size: int, sparse: tuple[tuple[int, int], ...], data: int
+    ) -> None:
+        """Write a sparse file; its bytes in the tar go to the tar-split."""
+        os.ftruncate(fd, size)
+        for offset, length in sparse:
+            for piece in self.window.data(data, length):
+                if self.tar_split is not None:
+                    self.tar_split.segment(bytes(piece))
+                os.lseek(fd, offset, os.SEEK_SET)
+                _write(fd, piece)
+                offset += len(piece)
+            data += length
+
+    def _create(self, path: bytes, folder: int, name: bytes) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return os.open(name, flags, 0o600, dir_fd=folder)
+        except FileExistsError:
+            self._clear(path, folder, name)
+            return os.open(name, flags, 0o600, dir_fd=folder)
+
+    def _make_other(self, row: int, kind: int, path: bytes, folder: int, name: bytes) -> None:
+        entries = self.entries
+        make: Callable[[], None]
+        if kind == Kind.SYMLINK:
+            target = entries.targets[row]
+            if not target or b"\0" in target:
+                raise _Skip("a symbolic link without a target that could be written; left out")
+            make = lambda: os.symlink(target, name, dir_fd=folder)  # noqa: E731
+        elif kind == Kind.FIFO:
+            make = lambda: os.mkfifo(name, 0o600, dir_fd=folder)  # noqa: E731
+        else:
+            major, minor = entries.devices[row]
+            if not (0 <= major <= _MAX_MAJOR and 0 <= minor <= _MAX_MINOR):
+                raise _Skip(f"a device node with the impossible number {major}:{minor}; left out")
+            if kind == Kind.CHAR and major == minor == 0:
+                raise _Skip("a device node 0:0, which would be taken for a deletion; left out")
+            mode, device = _FORMATS[kind] | 0o600, os.makedev(major, minor)
+            make = lambda: os.mknod(name, mode, device, dir_fd=folder)  # noqa: E731
+        try:
+            make()
+        except FileExistsError:
+            self._clear(path, folder, name)
+            make()
+        except PermissionError as error:
+            if kind in _FORMATS and error.errno == errno.EPERM:
+                raise _Skip("a device node, which this user may not make; left out") from None
+            raise
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            self.setter.apply(fd, kind, self._attributes(row))
+        finally:
+            os.close(fd)
+        self.files[path] = None
+        if kind == Kind.SYMLINK:
+            self.symlinks[path] = target
+            if not self.full:
+                self.size += len(target)
+
+    def _attributes(self, row: int) -> Attributes:
+        entries = self.entries
+        return Attributes(
+            entries.modes[row],
+            entries.uids[row],
+            entries.gids[row],
+            nanoseconds(entries.mtimes[row], entries.fractions.get(row, 0)),
+            entries.xattrs.get(row, {}),
+        )
+
+    # -- hard links ---------------------------------------------------------------------------
+
+    def _link(self, row: int, path: bytes, parent: bytes, name: bytes) -> None:
+        target, _ = normalise(self.entries.links[row])
+        if is_aufs_metadata(target):
+            self._link_plink(path, self.opened.open(parent), name, target)
+            return
+        above, _, last = target.rpartition(b"/")
+        above = above if above in self.folders else self._resolved(above)
+        target = above + b"/" + last if above else last
+        if target == path:
+            if path in self.files:
+                return
+            raise _Skip("a hard link to itself; left out")
+        try:
+            source = self._source(target, above, last)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+                raise
+            source = None
+        if source is None:
+            self._copy_lower(path, parent, name, target)
+            return
+        try:
+            if target.startswith(path + b"/"):
+                # What it leads to is removed with the folder that it replaces.
+                self._copy(source, path, parent, name)
+            else:
+                self._give_name(source, path, self.opened.open(parent), name)
+        finally:
+            os.close(source)
+        self.files[path] = None
+        if target in self.symlinks:
+            self.symlinks[path] = self.symlinks[target]
+
+    def _source(self, target: bytes, above: bytes, last: bytes) -> int | None:
+        """Open what a hard link leads to; None when this folder does not hold it."""
+        if not self.full and target not in self.files:
+            return None
+        fd = self.opened.open(above)
+        source = os.open(last, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+        if stat.S_ISDIR(os.fstat(source).st_mode):
+            os.close(source)
+            return None
+        return source
+
+    def _give_name(self, source: int, path: bytes, folder: int, name: bytes) -> None:
+        """Give what a descriptor stands for one more name."""
+        there = f"/proc/self/fd/{source}"
+        try:
+            try:
+                os.link(there, name, dst_dir_fd=folder, follow_symlinks=True)
+            except FileExistsError:
+                self._clear(path, folder, name)
+                os.link(there, name, dst_dir_fd=folder, follow_symlinks=True)
+        except OSError as error:
+            if error.errno not in (errno.EMLINK, errno.ENOENT):
+                raise
+            parent = path.rpartition(b"/")[0]
+            self._copy(source, path, parent, name)
+            self.lines.say(path, "a copy, for its file can have no more hard links")
+
+    def _copy_lower(self, path: bytes, parent: bytes, name: bytes, target: bytes) -> None:
+        """Make what a hard link names from the layers below."""
+        shown = printable(target)
+        source = self.lower(target) if self.lower is not None else None
+        if source is None:
+            raise _Skip(f"a hard link to /{shown}, which is not there; left out")
+        try:
+            self._copy(source, path, parent, name)
+        finally:
+            os.close(source)
+        self.files[path] = None
+        self.lines.say(path, f"a copy of /{shown} of a layer below, which it is a hard link to")
+
+    def _copy(self, source: int, path: bytes, parent: bytes, name: bytes) -> None:
+        """Copy a file, with its attributes as they are on disk."""
+        state = os.fstat(source)
+        if not stat.S_ISREG(state.st_mode):
+            raise _Skip("a hard link to no regular file, which can't be kept; left out")
+        there = f"/proc/self/fd/{source}"
+        reading = os.open(there, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            fd = self._create(path, self.opened.open(parent), name)
+            try:
+                os.ftruncate(fd, state.st_size)
+                for offset, piece in file_data(reading, state.st_size):
+                    os.lseek(fd, offset, os.SEEK_SET)
+                    _write(fd, piece)
+                _copy_attributes(reading, fd, state)
+            finally:
+                os.close(fd)
+        finally:
+            os.close(reading)
+        if not self.full:
+            self.size += state.st_size
+
+    def _link_plink(self, path: bytes, folder: int, name: bytes, target: bytes) -> None:
+        kept = self.plinks.get(target)
+        if kept is None:
+            raise _Skip("a hard link to one of aufs's own files, which is not there; left out")
+        self._give_name(kept, path, folder, name)
+        self.files[path] = None
+
+    def _keep_plink(self, row: int, path: bytes, data: int, stored: int) -> None:
+        """Keep a file that aufs had for hard links, which follow."""
+        if stored and len(self.plinks) < _MAX_PLINKS and row not in self.entries.sparse:
+            flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+            fd = os.open(".", flags, 0o600, dir_fd=self.target)
+            try:
+                for piece in self.window.data(data, stored):
+                    _write(fd, piece)
+                    if self.tar_split is not None:
+                        self.tar_split.segment(bytes(piece))
+                self.setter.apply(fd, Kind.FILE, self._attributes(row))
+            except BaseException:
+                os.close(fd)
+                raise
+            if path in self.plinks:
+                os.close(self.plinks[path])
+            self.plinks[path] = fd
+
+    # -- replacing ----------------------------------------------------------------------------
+
+    def _clear(self, path: bytes, folder: int, name: bytes) -> None:
+        """Remove what stands in the way, with all below it."""
+        state = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISDIR(state.st_mode):
+            self._remove_tree(path)
+        else:
+            self._remove(path, folder, name, state)
+
+    def _remove(self, path: bytes, folder: int, name: bytes, state: os.stat_result) -> None:
+        """Remove what is no folder."""
+        if path in self.files:
+            recorded = self.files.pop(path)
+            self.symlinks.pop(path, None)
+            if recorded is not None and self.tar_split is not None:
+                self._rescue(recorded, folder, name)
+            if state.st_nlink == 1 and not self.full:
+                self.size -= state.st_size
+        os.unlink(name, dir_fd=folder)
+
+    def _rescue(self, recorded: bytes, folder: int, name: bytes) -> None:
+        """Give the bytes of a file that is replaced to the tar-split."""
+        assert self.tar_split is not None
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            self.tar_split.replace(recorded, iter(lambda: os.read(fd, _PIECE), b""))
+        finally:
+            os.close(fd)
+
+    def _remove_tree(self, top: bytes) -> None:
+        folders = [top]
+        for path in folders:
+            fd = self.opened.open(path)
+            with os.scandir(fd) as found:
+                children = list(found)
+            for child in children:
+                name = os.fsencode(child.name)
+                below = path + b"/" + name
+                state = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if stat.S_ISDIR(state.st_mode):
+                    folders.append(below)
+                else:
+                    self._remove(below, fd, name, state)
+        for path in reversed(folders):
+            self.opened.forget(path)
+            self.folders.pop(path, None)
+            self.times.pop(path, None)
+            parent, _, name = path.rpartition(b"/")
+            os.rmdir(name, dir_fd=self.opened.open(parent))
+
+    # -- deletions ----------------------------------------------------------------------------
+
+    def _is_marker(self, row: int, path: bytes, data: int, stored: int) -> bool:
+        """Take in a whiteout, or what aufs alone understands; say whether it was one."""
+        parent, _, name = path.rpartition(b"/")
+        if name == OPAQUE_MARKER:
+            self.opaque[self._resolved(parent)] = row
+            return True
+        if is_aufs_metadata(path):
+            if path.startswith(_PLINK_FOLDER + b"/") and self.entries.kinds[row] == Kind.FILE:
+                self._keep_plink(row, path, data, stored)
+            return True
+        if not name.startswith(WHITEOUT_PREFIX):
+            return False
+        hidden = name[len(WHITEOUT_PREFIX) :]
+        if hidden in (b"", b".", b".."):
+            raise _Skip("this whiteout names no entry; it is left out")
+        real = self._resolved(parent)
+        self.deleted[real + b"/" + hidden if real else hidden] = row
+        return True
+
+    def _can_hold(self, path: bytes) -> bool:
+        """Whether nothing but folders stands on a path, as far as this layer has it."""
+        while path and path not in self.folders:
+            if path in self.files:
+                return False
+            path = path.rpartition(b"/")[0]
+        return True
+
+    def finish(self, progress: Progress) -> None:
+        """Carry out or mark the deletions; give the folders their attributes."""
+        for path, row in self.deleted.items():
+            parent, _, name = path.rpartition(b"/")
+            self.about = path
+            progress.check()
+            if not self._can_hold(parent) or path in self.files:
+                continue
+            try:
+                self._enter(parent)
+                if path in self.folders:
+                    self.opaque.setdefault(path, row)
+                else:
+                    self._delete(path, self.opened.open(parent), name, row)
+            except OSError as error:
+                if error.errno not in _LEFT_OUT or error.errno == errno.EPERM:
+                    raise
+                self.lines.say(path, f"not deleted: {(error.strerror or '').lower()}")
+        for path, row in self.opaque.items():
+            self.about = path
+            progress.check()
+            if self._can_hold(path):
+                self._enter(path)
+                self._hide(path, row)
+        for path, row in self.folders.items():
+            self.about = path
+            progress.check()
+            self._finish_folder(path, row)
+        self.lines.finish()
+
+    def _delete(self, path: bytes, folder: int, name: bytes, row: int) -> None:
+        if self.full:
+            with suppress(FileNotFoundError):
+                self._clear(path, folder, name)
+        elif self.whiteouts is Whiteouts.AUFS:
+            self._make_marker(folder, WHITEOUT_PREFIX + name, row)
+        else:
+            os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=folder)
+
+    def _make_marker(self, folder: int, name: bytes, row: int) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, 0o600, dir_fd=folder)
+        try:
+            self.setter.apply(fd, Kind.FILE, self._attributes(row))
+        finally:
+            os.close(fd)
+
+    def _hide(self, path: bytes, row: int) -> None:
+        """Make a folder opaque."""
+        if self.full:
+            self._remove_others(path)
+        elif self.whiteouts is Whiteouts.AUFS:
+            self._make_marker(self.opened.open(path), OPAQUE_MARKER, row)
+        else:
+            os.setxattr(self.opened.open(path), _OPAQUE_XATTRS[self.whiteouts], b"y")
+
+    def _remove_others(self, top: bytes) -> None:
+        """Remove what is below a folder but not this layer's."""
+        waiting = [top]
+        while waiting:
+            path = waiting.pop()
+            with os.scandir(self.opened.open(path)) as found:
+                names = [os.fsencode(child.name) for child in found]
+            for name in names:
+                below = path + b"/" + name if path else name
+                if below in self.folders:
+                    waiting.append(below)
+                elif below not in self.files:
+                    self._clear(below, self.opened.open(path), name)
+
+    def _finish_folder(self, path: bytes, row: int) -> None:
+        fd = self.opened.open(path)
+        if row >= 0:
+            if path in self.times:
+                _drop_xattrs(fd)
+            self.setter.apply(fd, Kind.DIR, self._attributes(row))
+        elif row == _IMPLIED:
+            source = self.lower(path) if self.lower is not None else None
+            if source is None:
+                self.setter.apply(fd, Kind.IMPLIED_DIR, Attributes())
+                return
+            try:
+                state = os.fstat(source)
+                if stat.S_ISDIR(state.st_mode):
+                    _copy_attributes(source, fd, state)
+                else:
+                    self.setter.apply(fd, Kind.IMPLIED_DIR, Attributes())
+            finally:
+                os.close(source)
+        elif self.full:
+            os.utime(fd, ns=self.times[path])
+
+
+def _times(state: os.stat_result) -> tuple[int, int]:
+    return state.st_atime_ns, state.st_mtime_ns
+
+
+def _write(fd: int, piece: bytes | memoryview) -> None:
+    count = os.write(fd, piece)
+    while count < len(piece):
+        piece = memoryview(piece)[count:]
+        count = os.write(fd, piece)
+
+
+def _drop_xattrs(fd: int) -> None:
+    for name in os.listxattr(fd):
+        if not name.startswith("security.selinux"):
+            with suppress(OSError):
+                os.removexattr(fd, name)
+
+
+def _copy_attributes(source: int, to: int, state: os.stat_result) -> None:
+    """Give a copy what its original has on disk."""
+    with suppress(PermissionError):
+        os.chown(to, state.st_uid, state.st_gid)
+    for name in os.listxattr(source):
+        if not name.startswith(_STEERING):
+            with suppress(OSError):
+                os.setxattr(to, name, os.getxattr(source, name))
+    os.chmod(to, stat.S_IMODE(state.st_mode))
+    os.utime(to, ns=_times(state))
