@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from layerview.oci.platform import Platform
 from layerview.oci.reference import Reference
 from layerview.progress import QUIET, Progress
 from layerview.sources.docker_context import Endpoint, candidates, current_endpoint, named
-from layerview.sources.engine_client import ANSWER, EngineClient, NotInEngine
+from layerview.sources.engine_client import ANSWER, EngineClient, EngineError, NotInEngine
 from layerview.text import printable
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ TRANSPORT = "docker-daemon"
 _CONTAINER = "container:"
 _ID = re.compile(r"(?:sha256:)?[0-9a-f]{1,64}")
 _CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
+_CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 _LARGEST = 1 << 62
 _MOST_IMAGES = 100_000
 
@@ -310,7 +312,27 @@ def _streamed(
 
 def _in_place(client: EngineClient, info: EngineInfo, found: _Inspected) -> Image | None:
     """Open an image where the engine keeps it; None where that can't be read here."""
-    return None
+    if not _is_here(client, info):
+        return None
+    from layerview.sources.data_root import open_data_root
+
+    # Whoever's folder it is: an ID stands for the very bytes of a config, and that for its layers.
+    try:
+        image = open_data_root(
+            info.data_root, str(found.image_id), driver=info.driver, place=TRANSPORT
+        )
+    except (LayerviewError, OSError):
+        return None
+    if not all(layer.available for layer in image.layers):
+        image.close()
+        return None
+    return _as_of_engine(image, client, found)
+
+
+def _is_here(client: EngineClient, info: EngineInfo) -> bool:
+    """Whether the engine may keep its images in a folder of this machine, as storage drivers do."""
+    local = client.endpoint.socket is not None
+    return local and not info.containerd_store and os.path.isabs(info.data_root)
 
 
 def _as_of_engine(image: Image, client: EngineClient, found: _Inspected) -> Image:
@@ -323,7 +345,33 @@ def _as_of_engine(image: Image, client: EngineClient, found: _Inspected) -> Imag
 
 
 def _open_container(client: EngineClient, wanted: str) -> Image:
-    raise LayerviewError("not yet")
+    if not _CONTAINER_NAME.fullmatch(wanted):
+        raise UsageError(f"{printable(wanted[:120])} is no name of a container, and no ID")
+    try:
+        fields = client.fields(f"/containers/{wanted}/json")
+    except NotInEngine:
+        raise NotInEngine(
+            f"{client.what} has no container {wanted}; docker ps -a lists those there are"
+        ) from None
+    container_id = fields.text("Id")
+    if not _CONTAINER_ID.fullmatch(container_id):
+        fields.fail("Id", "is no container's ID")
+    info = _info(client)
+    why = "containerd keeps its images" if info.containerd_store else "it is not on this machine"
+    if _is_here(client, info):
+        from layerview.sources.data_root import CONTAINER, open_data_root
+
+        try:
+            image = open_data_root(info.data_root, CONTAINER + container_id, place=TRANSPORT)
+        except (LayerviewError, OSError) as error:
+            why = str(error)
+        else:
+            image.location = printable(client.endpoint.address)
+            return image
+    raise EngineError(
+        f"{client.what} keeps the layers of container {wanted} where they can't be read: {why};"
+        f" docker commit {wanted} NAME makes an image of it"
+    )
 
 
 def _say_which(client: EngineClient) -> None:

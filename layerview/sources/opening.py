@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from layerview.errors import LayerviewError
 
 if TYPE_CHECKING:
-    from layerview.sources.background import BackgroundLoader, Event, Frame
+    from layerview.sources.background import BackgroundLoader, Event, Frame, Opening
     from layerview.sources.image import Image
 
 _BATCH = 0.02
@@ -51,6 +51,8 @@ class ImageOpening:
         self._error: LayerviewError | None = None
         self._loader: BackgroundLoader | None = None
         self._cancelled = False
+        self.progress: Opening | None = None
+        """How far the opening is, where it takes long; any thread may look."""
         threading.Thread(target=self._work, name=f"opening {name}", daemon=True).start()
 
     def _work(self) -> None:
@@ -74,7 +76,12 @@ class ImageOpening:
             self._frames.put(Frame(b"E", said, b""))
 
     def _read(self) -> None:
-        from layerview.sources.background import BackgroundLoader, ImageOpened, OpenFailed
+        from layerview.sources.background import (
+            BackgroundLoader,
+            ImageOpened,
+            OpenFailed,
+            Opening,
+        )
 
         image = self._given
         if image is None and self.name == "-":
@@ -94,9 +101,11 @@ class ImageOpening:
             if self._image is not None:
                 # Decoded by who wants it: the first frame of a screen does not wait for that.
                 self._frames.put(frame)
-            elif frame.kind in b"IXE":
+            elif frame.kind in b"OIXE":
                 event = loader.decode(frame)
-                if isinstance(event, ImageOpened):
+                if isinstance(event, Opening):
+                    self.progress = event
+                elif isinstance(event, ImageOpened):
                     self._take(event.image)
                 elif isinstance(event, OpenFailed):
                     self._fail(event.error)
@@ -111,6 +120,10 @@ class ImageOpening:
     def is_open(self) -> bool:
         """Whether `image` answers at once."""
         return self._opened.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until `image` answers at once, but no longer than so many seconds."""
+        return self._opened.wait(seconds)
 
     def image(self) -> Image:
         """Wait for the image.

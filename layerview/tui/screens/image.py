@@ -218,6 +218,11 @@ files, and the search column beside the layers shows which layer each one comes 
             self.image_name = name
             self.open_image()
 
+    @on(ImageWork.StillOpening)
+    def _still_opening(self, message: ImageWork.StillOpening) -> None:
+        if self.opened is None and not self._failed:
+            self.query_one(FileTree).clear(message.words, "Esc leaves")
+
     @on(ImageWork.OpenFailed)
     def _open_failed(self, message: ImageWork.OpenFailed) -> None:
         self._pane_failed("files", message.reason)

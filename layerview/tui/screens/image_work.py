@@ -19,6 +19,7 @@ from layerview.tui.tree_rows import SortKey, TreeRows
 from layerview.tui.tree_sources import LayerTree, PrunedTree, TreeSource, UnifiedTree
 from layerview.tui.widgets.chrome import Bare
 from layerview.tui.widgets.content import split_lines
+from layerview.tui.words import opening_words
 from layerview.tui.working import TellsFailures
 from layerview.view.resolve import Resolution
 from layerview.view.union import UnionView
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from layerview.view.nodes import Node
 
 PATIENCE = 0.25
-"""Seconds that the reading thread waits at most for what it told to be painted."""
+"""Seconds that the reading thread waits at most for what it told to be painted, or for news."""
 
 CONTENT_LIMIT = 1 << 20
 """Bytes of a file that are read to be looked at."""
@@ -54,6 +55,13 @@ class ImageWork(TellsFailures, Bare, Screen[None]):
 
         def __init__(self, choices: list[tuple[str, str]]) -> None:
             self.choices = choices
+            super().__init__()
+
+    class StillOpening(Message):
+        """Opening takes long; how far it is, in words."""
+
+        def __init__(self, words: str) -> None:
+            self.words = words
             super().__init__()
 
     class OpenFailed(Message):
@@ -216,6 +224,11 @@ class ImageWork(TellsFailures, Bare, Screen[None]):
                     self._opening = ImageOpening(
                         self.image_name, platform=self.app.platform, cache=self.app.cache
                     )
+                while not self._opening.wait(PATIENCE):
+                    # An engine streams all of an image before it can be opened.
+                    if self._opening.progress is not None:
+                        words = opening_words(self._opening.progress, self.app.binary_sizes)
+                        self.post_message(self.StillOpening(words))
                 image = self._opening.image()
             opened = OpenedImage(image, self.app.hues)
         except SeveralImages as several:
