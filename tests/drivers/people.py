@@ -1,0 +1,90 @@
+"""Running Python as an ordinary user, who may read neither this checkout nor root's interpreter."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import sysconfig
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = "/usr/bin/python3"
+PACKAGES = ["fastcrc", "isal", "backports", "pytest", "_pytest", "pluggy", "iniconfig", "packaging"]
+PACKAGES += ["pygments"]
+
+
+def user(name: str) -> str:
+    """Return an ordinary user's name; skip where it is missing or cannot be become."""
+    if os.geteuid() != 0:
+        pytest.skip("becoming another user needs root")
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        pytest.skip(f"there is no user {name}")
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv is not installed")
+    return name
+
+
+@cache
+def _version() -> str:
+    asked = "import sys; print(sys.version_info[:2])"
+    try:
+        done = subprocess.run([PYTHON, "-c", asked], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip()
+
+
+def readable_site(folder: Path) -> Path:
+    """Copy layerview, its tests and what they import into a folder that everybody may read."""
+    if _version() != str(sys.version_info[:2]):
+        pytest.skip(f"{PYTHON} is not of this version: compiled packages cannot be shared")
+    site = folder / "site"
+    if not site.exists():
+        site.mkdir()
+        for name in PACKAGES:
+            found = importlib.util.find_spec(name)
+            places = list(found.submodule_search_locations or ()) if found else []
+            for place in places:
+                shutil.copytree(place, site / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("layerview", "tests"):
+            shutil.copytree(ROOT / name, site / name, ignore=shutil.ignore_patterns("__pycache__"))
+        (site / "tests/conftest.py").unlink()
+        shutil.copy(ROOT / "pyproject.toml", site)
+        # Metadata that `packaging` and pytest look for is not needed; the folder's rights are.
+        subprocess.run(["chmod", "-R", "a+rX", str(site)], check=True)
+    for above in [site, *site.parents]:
+        if str(above).startswith(str(Path(sysconfig.get_paths()["data"]))):
+            break
+        if above.stat().st_uid == os.geteuid() and not above.stat().st_mode & 0o001:
+            above.chmod(above.stat().st_mode | 0o011)
+    return site
+
+
+def as_user(
+    name: str, site: Path, *words: str, timeout: float = 600, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run Python's words as a user, with nothing but the site in its path."""
+    home = pwd.getpwnam(name).pw_dir
+    return subprocess.run(
+        [
+            *("setpriv", "--reuid", name, "--regid", name, "--init-groups", "--reset-env"),
+            *("env", "-i", f"HOME={home}", "PATH=/usr/bin:/bin:/usr/sbin:/sbin"),
+            *(f"PYTHONPATH={site}", "PYTHONDONTWRITEBYTECODE=1", "LC_ALL=C.UTF-8"),
+            *(f"{key}={value}" for key, value in more.items()),
+            *(PYTHON, *words),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+        cwd=site,
+    )
