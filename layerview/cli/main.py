@@ -25,6 +25,7 @@ COMMANDS = {
     "extract": ("layerview.cli.extract", "copy a file or folder out of the image"),
     "waste": ("layerview.cli.waste", "hidden and duplicated bytes, by path and by layer"),
     "diff": ("layerview.cli.diff", "what differs between two images"),
+    "load": ("layerview.cli.load", "images from a file into the local storage area"),
 }
 
 _USAGE = """\

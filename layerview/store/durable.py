@@ -1,0 +1,156 @@
+"""Files that are there whole or not at all, whatever ends the process or the machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import IO
+
+from layerview.errors import LayerviewError, NotFoundError
+from layerview.text import printable
+
+_SYNCS = 16
+"""fsyncs at a time."""
+
+
+def write_file(
+    path: str, data: bytes, *, scratch: str, mode: int = 0o600, sync: bool = True
+) -> None:
+    """Put a file in place: written in `scratch`, fsynced, renamed, its folder fsynced.
+
+    Args:
+        path: where it belongs; a file that is there is replaced.
+        data: its bytes.
+        scratch: a folder on the same file system, whose leftovers may be thrown away.
+        mode: its permissions.
+        sync: False leaves the fsyncs to a later `sync_all`.
+    """
+    temporary = os.path.join(scratch, secrets.token_hex(16))
+    try:
+        with named(temporary):
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            with os.fdopen(fd, "wb") as file:
+                os.fchmod(fd, mode)
+                file.write(data)
+                if sync:
+                    sync_file(file)
+        with named(path):
+            os.rename(temporary, path)
+            if sync:
+                sync_folder(os.path.dirname(path))
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def write_new(path: str, data: bytes, *, mode: int = 0o644) -> None:
+    """Write a file in a folder that is not in place yet; it is left to a later `sync_all`."""
+    with named(path):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(fd, "wb") as file:
+            os.fchmod(fd, mode)
+            file.write(data)
+
+
+def sync_all(paths: Iterable[str]) -> None:
+    """Flush files and folders to the disk, side by side: journals then commit them together."""
+    wanted = list(dict.fromkeys(paths))
+    if not wanted:
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(_SYNCS, len(wanted))) as pool:
+        for _ in pool.map(_sync, wanted):
+            pass
+
+
+def _sync(path: str) -> None:
+    with named(path):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def sync_file(file: IO[bytes]) -> None:
+    """Flush a file to the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def sync_folder(path: str) -> None:
+    """Flush a folder's list of names to the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_folders(path: str, mode: int = 0o700) -> None:
+    """Make a folder and those above it, as far as they are missing.
+
+    Raises:
+        LayerviewError: when that is not possible.
+    """
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path)
+    if parent and parent != path:
+        make_folders(parent, mode)
+    with named(path), suppress(FileExistsError):
+        os.mkdir(path, mode)
+        sync_folder(parent)
+
+
+def read_small(path: str, most: int = 16 << 20) -> bytes:
+    """Read a small file whole; links, devices and the like are not followed or waited on.
+
+    Raises:
+        NotFoundError: when it is not there.
+        LayerviewError: when it can't be read, or is larger than `most` bytes.
+    """
+    with named(path):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(fd, "rb") as file:
+            data = file.read(most + 1)
+    if len(data) > most:
+        raise LayerviewError(f"{printable(path)} is larger than such a file ever is")
+    return data
+
+
+@contextmanager
+def named(path: str) -> Iterator[None]:
+    """Turn what the system refuses into one line that names the file.
+
+    Raises:
+        NotFoundError: when the file is not there.
+        LayerviewError: for everything else.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise refused(error, path) from None
+
+
+def refused(error: OSError, path: str) -> LayerviewError:
+    """Put a refusal of the system into one line that names the file and says what to do."""
+    where = printable(os.fsdecode(error.filename or path))
+    if error.errno == errno.ENOENT:
+        return NotFoundError(f"{where} is not there")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(f"there is no room left on the disk of {where}")
+    if error.errno == errno.EROFS:
+        return LayerviewError(f"{where} is on a file system that is mounted read-only")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return LayerviewError(f"{where}: no permission; choose another place with --root")
+    return LayerviewError(f"{where}: {(error.strerror or str(error)).lower()}")
+
+
+class DiskFull(LayerviewError):
+    """There is no room left for what should be written."""

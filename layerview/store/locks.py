@@ -1,0 +1,150 @@
+"""Who may write an area: our own lock, and the engine that may hold the data root."""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from layerview.errors import LayerviewError
+from layerview.store.durable import named
+from layerview.text import printable
+
+_ENGINE_FILES = (
+    "volumes/metadata.db",
+    "network/files/local-kv.db",
+    "buildkit/*.db",
+    "containerd/daemon/io.containerd.metadata.v1.bolt/meta.db",
+)
+"""Databases (bbolt) that a live dockerd keeps locked with flock for as long as it runs."""
+_PATIENCE = 0.5
+"""Seconds of waiting for another process after which it is said."""
+
+
+class AreaLock:
+    """The lock that every writer of an area takes for as long as it changes something."""
+
+    def __init__(self, path: str, waiting: Callable[[str], None]) -> None:
+        """Name the lock.
+
+        Args:
+            path: the file; made when it is not there.
+            waiting: told, once, whom we wait for.
+        """
+        self._path = path
+        self._waiting = waiting
+        self._fd = -1
+        self._depth = 0
+
+    @property
+    def held(self) -> bool:
+        """Whether this process holds it through this object."""
+        return self._depth > 0
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold the lock; it may be taken again inside."""
+        if not self._depth:
+            self._take()
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if not self._depth:
+                os.close(self._fd)
+                self._fd = -1
+
+    def _take(self) -> None:
+        with named(self._path):
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._fd = os.open(self._path, flags, 0o600)
+        started, said, pause = time.monotonic(), False, 0.002
+        try:
+            while not flock(self._fd, fcntl.LOCK_EX):
+                if not said and time.monotonic() - started > _PATIENCE:
+                    said = True
+                    self._waiting(f"waiting for {holder(self._fd)}, which writes the same area")
+                time.sleep(pause)
+                pause = min(pause * 1.5, 0.1)
+        except BaseException:
+            os.close(self._fd)
+            self._fd = -1
+            raise
+
+
+def flock(fd: int, how: int) -> bool:
+    """Take a lock without waiting; False when another process holds it."""
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def holder(fd: int) -> str:
+    """Say which process holds a lock on an open file, as well as can be known."""
+    # /proc/locks (proc(5)): "1: FLOCK ADVISORY WRITE 708 08:01:13 0 EOF"; hexadecimal device.
+    status = os.fstat(fd)
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+    wanted = f"{device}:{status.st_ino}"
+    with suppress(OSError), open("/proc/locks") as locks:
+        for line in locks:
+            words = line.split()
+            if "FLOCK" not in words or "->" in words or wanted not in words:
+                continue
+            pid = words[words.index(wanted) - 1]
+            if pid.isdecimal() and int(pid):
+                return _process(int(pid))
+    return "another process"
+
+
+def _process(pid: int) -> str:
+    with suppress(OSError), open(f"/proc/{pid}/comm") as name:
+        return f"process {pid} ({printable(name.read().strip())})"
+    return f"process {pid}"
+
+
+@contextmanager
+def without_engine(root: str) -> Iterator[None]:
+    """Keep engines from a data root for a while: a dockerd that starts meanwhile gives up.
+
+    Raises:
+        LayerviewError: when a live engine holds it; the process is named.
+    """
+    kept: list[int] = []
+    try:
+        for pattern in _ENGINE_FILES:
+            for path in glob.glob(os.path.join(glob.escape(root), pattern)):
+                fd = _open_database(path)
+                if fd is None:
+                    continue
+                kept.append(fd)
+                if not flock(fd, fcntl.LOCK_SH):
+                    raise LayerviewError(
+                        f"{printable(root)} is in use by {holder(fd)}; stop it first,"
+                        " or name another area with --root"
+                    )
+        yield
+    finally:
+        for fd in kept:
+            os.close(fd)
+
+
+def live_engine(root: str) -> str | None:
+    """Name the engine that holds a data root; None when there is none."""
+    try:
+        with without_engine(root):
+            return None
+    except LayerviewError as error:
+        return str(error)
+
+
+def _open_database(path: str) -> int | None:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None  # not ours to read, so not ours to write either: that will be said
