@@ -16,6 +16,8 @@ from layerview import __version__
 from layerview.errors import LayerviewError, UsageError
 
 COMMANDS = {
+    "images": ("layerview.cli.images", "the images of the storage area or of a Docker data root"),
+    "df": ("layerview.cli.df", "what images, containers and volumes take on the disk"),
     "layers": ("layerview.cli.layers", "the stack, top first: size, entries, what made it"),
     "history": ("layerview.cli.history", "what made the image, newest first, as docker history"),
     "inspect": ("layerview.cli.inspect", "the image's config, digests and layers, unread"),
@@ -26,6 +28,7 @@ COMMANDS = {
     "waste": ("layerview.cli.waste", "hidden and duplicated bytes, by path and by layer"),
     "diff": ("layerview.cli.diff", "what differs between two images"),
     "load": ("layerview.cli.load", "images from a file into the local storage area"),
+    "save": ("layerview.cli.save", "images of the local storage area into a file"),
 }
 
 _USAGE = """\
@@ -38,6 +41,7 @@ Without a command the terminal UI opens, on IMAGE or on the list of images. IMAG
 folder (what docker save writes, an OCI layout or archive, a root file system), "-" for standard
 input, demo: for the demo image, or a name with its transport in front:
   docker-archive:FILE[:REFERENCE]   oci:DIR[:REFERENCE]   oci-archive:FILE[:REFERENCE]
+  data-root:DIR[:NAME]   data-root:DIR:container:NAME   local:NAME   docker-daemon:NAME
 
 commands (layerview COMMAND --help tells more):
 {commands}

@@ -9,6 +9,7 @@ from layerview.oci.digest import Digest
 from layerview.oci.fields import Fields, load_json
 from layerview.oci.reference import Reference
 from layerview.store.durable import make_folders, read_small, write_file
+from layerview.store.finding import reference_key
 from layerview.store.layout import Layout
 from layerview.text import printable
 
@@ -55,12 +56,12 @@ class Repositories:
 
     def get(self, reference: Reference) -> str | None:
         """Return the image ID that a reference names."""
-        return self._named.get(reference.familiar_name, {}).get(_key(reference))
+        return self._named.get(reference.familiar_name, {}).get(reference_key(reference))
 
     def set(self, reference: Reference, image_id: Digest) -> str | None:
         """Let a reference name an image; return the image ID that it named before."""
         tags = self._named.setdefault(reference.familiar_name, {})
-        key = _key(reference)
+        key = reference_key(reference)
         before = tags.get(key)
         tags[key] = str(image_id)
         return before
@@ -81,10 +82,3 @@ class Repositories:
         data = json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
         make_folders(self._base)
         write_file(self._path, data, scratch=scratch)
-
-
-def _key(reference: Reference) -> str:
-    """Docker keeps a reference with tag and digest under the digest alone."""
-    if reference.digest is not None:
-        return f"{reference.familiar_name}@{reference.digest}"
-    return reference.familiar
