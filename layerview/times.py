@@ -50,3 +50,49 @@ def utc(recorded: str | None) -> str | None:
         return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S") + recorded[19:-6] + "Z"
     except (ValueError, OverflowError, IndexError):
         return None
+
+
+def ago(recorded: str | None, now: float) -> str:
+    """Say how long ago a recorded time was, in Docker's words ("2 weeks ago").
+
+    Args:
+        recorded: RFC 3339; None or anything else is "N/A".
+        now: seconds since 1970.
+    """
+    moment = seconds_of(recorded)
+    return "N/A" if moment is None else f"{_duration(int(now - moment))} ago"
+
+
+def seconds_of(recorded: str | None) -> float | None:
+    """Turn a recorded RFC 3339 time into seconds since 1970; None when it is no such time."""
+    text = utc(recorded)
+    if text is None:
+        return None
+    from calendar import timegm
+
+    try:
+        whole = timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
+        return whole + float("0" + text[19:-1]) if text[19:-1] else float(whole)
+    except ValueError:
+        return None
+
+
+def _duration(seconds: int) -> str:
+    """Say a duration as Docker does (docker/go-units, HumanDuration)."""
+    if seconds < 1:
+        return "Less than a second"
+    if seconds < 60:
+        return "1 second" if seconds == 1 else f"{seconds} seconds"
+    minutes = seconds // 60
+    if minutes < 60:
+        return "About a minute" if minutes == 1 else f"{minutes} minutes"
+    hours = (seconds + 1800) // 3600
+    if hours < 48:
+        return "About an hour" if hours == 1 else f"{hours} hours"
+    if hours < 24 * 7 * 2:
+        return f"{hours // 24} days"
+    if hours < 24 * 30 * 2:
+        return f"{hours // 24 // 7} weeks"
+    if hours < 24 * 365 * 2:
+        return f"{hours // 24 // 30} months"
+    return f"{seconds // 3600 // 24 // 365} years"

@@ -39,8 +39,8 @@ def layer_fields(
         "comment": history.comment if history is not None else None,
         "available": source.available,
         "verified": verified,
-        "cache_id": None,
-        "directory": source.folder,
+        "cache_id": source.cache_id,
+        "directory": source.directory or source.folder,
         "repeated_bytes": index.columns.repeated_bytes if index is not None else None,
         "warnings": list(index.warnings) if index is not None else None,
     }

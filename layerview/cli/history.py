@@ -2,66 +2,120 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from layerview.cli.options import Opened, opened, parser, report
+from layerview.cli.options import TerminalProgress, parser, report_image
 from layerview.cli.output import print_json, table
 from layerview.oci.instruction import instruction
 from layerview.sizes import format_size
+from layerview.sources.image import Image
+from layerview.sources.loading import LoadedLayer, load_layers
+from layerview.sources.resolve import open_image
 from layerview.text import printable
-from layerview.times import utc
+from layerview.times import ago, utc
+
+_LONGEST = 45
+"""Characters of what made a step that Docker shows."""
 
 
 def run(words: Sequence[str]) -> int:
     """Print the steps of an image's history, newest first."""
     made = parser(
         "history",
-        "Print what made the image, newest first, with the size of each step's layer.",
+        "Print what made the image, newest first, with the size of each step's layer. Steps whose\n"
+        "image is not known here are <missing>, as docker history has it.",
         example="layerview history app.tar",
     )
     made.add_argument("image", metavar="IMAGE")
+    made.add_argument(
+        "--no-trunc", action="store_true", help="whole IDs and times, and steps as recorded"
+    )
+    made.add_argument("-q", "--quiet", action="store_true", help="print IDs alone")
     arguments = made.parse_args(words)
-    with opened(arguments) as found:
-        steps = _steps(found)
+    with _opened(arguments) as (image, loaded):
+        steps = _steps(image, loaded)
         if arguments.json:
             print_json(steps)
+        elif arguments.quiet:
+            for step in steps:
+                print(_id(step, arguments))
         else:
-            rows = [["IMAGE", "CREATED", "LAYER", "SIZE", "CREATED BY", "COMMENT"]]
-            for step, row in zip(steps, reversed(found.image.history), strict=True):
-                image_id, size, layer = step["image_id"], step["size"], step["layer"]
-                rows.append(
-                    [
-                        str(image_id)[7:19] if image_id else "<missing>",
-                        str(step["created"] or "?")[:19],
-                        "" if layer is None else str(layer),
-                        _size(size, binary=arguments.binary),
-                        instruction(row.history),
-                        printable(str(step["comment"] or "")),
-                    ]
-                )
-            table(rows, right=(2, 3), cut=4)
-        return report([found])
+            _print(image, steps, arguments)
+        return report_image(image, loaded)
 
 
-def _size(size: object, *, binary: bool) -> str:
-    return format_size(size, binary=binary) if isinstance(size, int) else "?"
+@contextmanager
+def _opened(arguments: argparse.Namespace) -> Iterator[tuple[Image, list[LoadedLayer]]]:
+    """Open the image; its layers are read where nothing else says their sizes."""
+    progress = TerminalProgress()
+    with open_image(arguments.image, platform=arguments.platform, progress=progress) as image:
+        known = all(layer.size is not None for layer in image.layers if not layer.role)
+        loaded = []
+        if arguments.verify or not known:
+            loaded = load_layers(
+                image,
+                verify=arguments.verify,
+                cache=not arguments.no_cache,
+                progress=progress,
+            )
+        progress.clear()
+        yield image, loaded
 
 
-def _steps(found: Opened) -> list[dict[str, object]]:
+def _id(step: dict[str, object], arguments: argparse.Namespace) -> str:
+    image_id = step["image_id"]
+    if image_id is None:
+        return "<missing>"
+    return str(image_id) if arguments.no_trunc else str(image_id)[7:19]
+
+
+def _print(image: Image, steps: list[dict[str, object]], arguments: argparse.Namespace) -> None:
+    now = time.time()
+    rows = [["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT", "LAYER"]]
+    for step, row in zip(steps, reversed(image.history), strict=True):
+        size, layer, created = step["size"], step["layer"], step["created"]
+        recorded = created if isinstance(created, str) else None
+        if arguments.no_trunc:
+            made_by = printable(str(step["created_by"] or ""))
+        else:
+            made_by = instruction(row.history)
+            if len(made_by) > _LONGEST:
+                made_by = made_by[: _LONGEST - 1] + "…"
+        rows.append(
+            [
+                _id(step, arguments),
+                (recorded or "N/A") if arguments.no_trunc else ago(recorded, now),
+                made_by,
+                format_size(size, binary=arguments.binary) if isinstance(size, int) else "?",
+                printable(str(step["comment"] or "")),
+                "" if layer is None else str(layer),
+            ]
+        )
+    table(rows, right=(3, 5), cut=2)
+
+
+def _steps(image: Image, loaded: Sequence[LoadedLayer]) -> list[dict[str, object]]:
     steps: list[dict[str, object]] = []
-    rows = found.image.history
-    for at in range(len(rows) - 1, -1, -1):
-        row = rows[at]
+    # As Docker does: one image after the other, down to the first that it was not built on here.
+    ids = [image.image_id, *image.parents] if image.image_id is not None else []
+    for newest, row in enumerate(reversed(image.history)):
         history = row.history
         empty = history is not None and history.empty_layer
-        index = found.layers[row.layer].index if row.layer is not None else None
-        newest = at == len(rows) - 1
+        size = 0 if empty else None
+        if row.layer is not None:
+            size = image.layers[row.layer].size
+            index = loaded[row.layer].index if loaded and size is None else None
+            if index is not None:
+                size = index.size
         steps.append(
             {
-                "image_id": str(found.image.image_id) if newest and found.image.image_id else None,
+                "image_id": str(ids[newest]) if newest < len(ids) else None,
                 "created": utc(history.created) if history is not None else None,
                 "created_by": history.created_by if history is not None else None,
-                "size": index.size if index is not None else 0 if empty else None,
+                "size": size,
                 "comment": history.comment if history is not None else None,
                 "empty_layer": empty,
                 "layer": row.layer,

@@ -28,24 +28,35 @@ def run(words: Sequence[str]) -> int:
             )
         else:
             print(printable(title(found.image)))
+            placed = any(item.source.cache_id is not None for item in found.layers)
             rows = [["LAYER", "SIZE", "STORED", "ENTRIES", "DIFF ID", "CHECKED", "CREATED BY"]]
+            if placed:
+                # In a data root a layer has more names, and is not stored as a blob.
+                rows[0][2] = "CHAIN ID"
+                rows[0].insert(5, "CACHE ID")
             for item in reversed(found.layers):
                 source, index = item.source, item.index
                 stored = source.compressed_size
-                rows.append(
-                    [
-                        str(source.number),
-                        "not here"
-                        if index is None
-                        else format_size(index.size, binary=arguments.binary),
-                        format_size(stored, binary=arguments.binary) if stored is not None else "?",
-                        f"{index.entry_count:,}" if index is not None else "?",
-                        source.diff_id.short if source.diff_id else "?",
-                        {True: "yes", False: "WRONG", None: "not yet"}[item.verified],
-                        instruction(source.history),
-                    ]
-                )
-            table(rows, right=(0, 1, 2, 3), cut=6)
+                row = [
+                    str(source.number),
+                    "not here"
+                    if index is None
+                    else format_size(index.size, binary=arguments.binary),
+                    format_size(stored, binary=arguments.binary) if stored is not None else "?",
+                    f"{index.entry_count:,}" if index is not None else "?",
+                    source.diff_id.short if source.diff_id else "?",
+                    {True: "yes", False: "WRONG", None: "not yet"}[item.verified],
+                    instruction(source.history),
+                ]
+                if placed:
+                    row[2] = source.chain_id.short if source.chain_id else source.role or "?"
+                    row.insert(5, (source.cache_id or "?")[:12])
+                rows.append(row)
+            table(rows, right=(0, 1, 3) if placed else (0, 1, 2, 3), cut=len(rows[0]) - 1)
+            if placed:
+                for item in reversed(found.layers):
+                    where = printable(item.source.directory or "?")
+                    print(f"layer {item.source.number}: {where}")
             for item in found.layers:
                 for warning in item.index.warnings if item.index is not None else ():
                     print(f"layer {item.source.number}: {printable(warning)}")

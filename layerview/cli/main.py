@@ -29,6 +29,9 @@ COMMANDS = {
     "diff": ("layerview.cli.diff", "what differs between two images"),
     "load": ("layerview.cli.load", "images from a file into the local storage area"),
     "save": ("layerview.cli.save", "images of the local storage area into a file"),
+    "tag": ("layerview.cli.tag", "another name for an image of the area"),
+    "rmi": ("layerview.cli.rmi", "take a name away, and the image with its last one"),
+    "prune": ("layerview.cli.prune", "delete the images that nothing uses"),
 }
 
 _USAGE = """\

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from layerview.cli.options import Opened, image_path, opened, parser, report
 from layerview.cli.output import path_fields, print_json, shown_path, text_fields
 from layerview.layer.kinds import Kind
+from layerview.layer.names import WHITEOUT_PREFIX
 from layerview.sizes import format_size
 from layerview.text import printable
 from layerview.view.resolve import Resolution, Rung, resolve
@@ -40,9 +42,9 @@ def run(words: Sequence[str]) -> int:
         resolution = resolve(found.view, path, follow=not arguments.no_follow)
         hashes = _hashes(found, resolution)
         if arguments.json:
-            print_json(_document(resolution, hashes))
+            print_json(_document(resolution, hashes, found))
         else:
-            _print(resolution, hashes, binary=arguments.binary)
+            _print(resolution, hashes, found, binary=arguments.binary)
         return report([found]) or int(not resolution.exists)
 
 
@@ -65,7 +67,9 @@ def _hashes(found: Opened, resolution: Resolution) -> dict[int, str | None]:
     return hashes
 
 
-def _document(resolution: Resolution, hashes: dict[int, str | None]) -> dict[str, object]:
+def _document(
+    resolution: Resolution, hashes: dict[int, str | None], found: Opened
+) -> dict[str, object]:
     document = path_fields(resolution.path)
     document |= path_fields(resolution.resolved, "resolved")
     document |= {
@@ -80,15 +84,35 @@ def _document(resolution: Resolution, hashes: dict[int, str | None]) -> dict[str
         "exists": resolution.exists,
         "layer": resolution.layer,
         "certain": resolution.certain,
-        "ladder": [_rung(rung, hashes) for rung in resolution.ladder],
+        "ladder": [
+            _rung(rung, hashes, _disk_path(found, rung, resolution.resolved))
+            for rung in resolution.ladder
+        ],
     }
     if resolution.loop:
         document["loop"] = True
     return document
 
 
-def _rung(rung: Rung, hashes: dict[int, str | None]) -> dict[str, object]:
-    fields: dict[str, object] = {"layer": rung.layer, "state": rung.state, "disk_path": None}
+def _disk_path(found: Opened, rung: Rung, path: bytes) -> bytes | None:
+    """Say where a layer's version or deletion of a path lies, where layers are folders."""
+    folder = found.layers[rung.layer].source.folder
+    if folder is None or rung.state not in ("whiteout", "hidden", "winner"):
+        return None
+    base = os.fsencode(folder)
+    parent, _, name = path.rpartition(b"/")
+    marker = b"/".join(filter(None, (parent, WHITEOUT_PREFIX + name)))
+    for below in (path, marker) if rung.state == "whiteout" else (path,):
+        disk_path = base + b"/" + below if below else base
+        # A folder above may be what was deleted; a full tree has no mark of it.
+        if os.path.lexists(disk_path):
+            return disk_path
+    return None
+
+
+def _rung(rung: Rung, hashes: dict[int, str | None], disk_path: bytes | None) -> dict[str, object]:
+    fields: dict[str, object] = {"layer": rung.layer, "state": rung.state}
+    fields |= text_fields(disk_path, "disk_path")
     node = rung.node
     if node is not None:
         fields |= {
@@ -103,7 +127,9 @@ def _rung(rung: Rung, hashes: dict[int, str | None]) -> dict[str, object]:
     return fields
 
 
-def _print(resolution: Resolution, hashes: dict[int, str | None], *, binary: bool) -> None:
+def _print(
+    resolution: Resolution, hashes: dict[int, str | None], found: Opened, *, binary: bool
+) -> None:
     for link in resolution.links:
         path, target = printable(shown_path(link.path)), printable(link.target)
         print(f"{path} -> {target}   (layer {link.layer})")
@@ -129,3 +155,6 @@ def _print(resolution: Resolution, hashes: dict[int, str | None], *, binary: boo
             if hashes.get(rung.layer):
                 line += f"  sha256:{str(hashes[rung.layer])[:12]}"
         print(line.rstrip())
+        disk_path = _disk_path(found, rung, resolution.resolved)
+        if disk_path is not None:
+            print(f"         {printable(disk_path)}")

@@ -97,7 +97,23 @@ def open_record(root: DataRoot, record: ImageRecord, *, place: str = TRANSPORT) 
         digest=_manifest_digest(record),
         image_id=record.image_id,
         damage=damage,
+        parents=_parents(root, record),
     )
+
+
+def _parents(root: DataRoot, record: ImageRecord) -> tuple[Digest, ...]:
+    """Follow an image to those that it was built on here."""
+    found: list[Digest] = []
+    at = record.parent
+    # A step of the history each, so no more than those can be of use.
+    while at is not None and at not in found and len(found) < len(record.config.history):
+        try:
+            parent = root.image(str(at), record.driver).parent
+        except LayerviewError:
+            break
+        found.append(at)
+        at = parent
+    return tuple(found)
 
 
 def open_container(root: DataRoot, record: ContainerRecord, *, place: str = TRANSPORT) -> Image:
@@ -189,6 +205,7 @@ def _image_layers(
                 tar_split=record.tar_split,
                 cache_id=record.cache_id,
                 directory=record.folder or None,
+                size=record.size,
             )
         )
         if problem is not None and record.folder and not os.path.lexists(record.folder):

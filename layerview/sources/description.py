@@ -31,6 +31,7 @@ def describe(image: Image) -> dict[str, Any]:
         "image_id": _text(image.image_id),
         "warnings": image.warnings,
         "damage": image.damage,
+        "parents": list(map(str, image.parents)),
     }
 
 
@@ -50,6 +51,7 @@ def describe_layer(layer: LayerSource) -> dict[str, Any]:
         "tar_split": layer.tar_split,
         "cache_id": layer.cache_id,
         "directory": layer.directory,
+        "size": layer.size,
         "role": layer.role,
         "history": _history(layer) if layer.role else None,
         "path": blob.path if blob is not None else None,
@@ -89,6 +91,7 @@ def layer_from(said: dict[str, Any], fd: int | None) -> LayerSource:
         tar_split=said["tar_split"],
         cache_id=said["cache_id"],
         directory=said["directory"],
+        size=said["size"],
         role=said["role"],
     )
 
@@ -126,6 +129,7 @@ def image_from(said: dict[str, Any]) -> Image:
         digest=_digest(said["digest"]),
         image_id=_digest(said["image_id"]),
         damage=said["damage"],
+        parents=tuple(map(Digest.parse, said["parents"])),
         close=close,
     )
     image.warnings = said["warnings"]

@@ -44,6 +44,8 @@ class LayerSource:
     """In a data root: the storage driver's own name for the layer."""
     directory: str | None = None
     """In a data root: where the storage driver keeps the layer, be it readable or not."""
+    size: int | None = None
+    """In a data root: bytes of the layer's files as Docker counted them."""
     role: str = ""
     """"init" or "container": no layer of the image, but one that a container has above it."""
 
@@ -74,6 +76,7 @@ class Image:
         image_id: Digest | None = None,
         warnings: Sequence[str] = (),
         damage: Sequence[str] = (),
+        parents: tuple[Digest, ...] = (),
         close: Callable[[], None] | None = None,
     ) -> None:
         """Put an image together.
@@ -89,6 +92,7 @@ class Image:
             image_id: of its config; None when there is none.
             warnings: what is odd about it, a line each.
             damage: what is wrong with its bytes, a line each.
+            parents: the images that it was built on in that place, the nearest first.
             close: called once when the image is closed.
         """
         self.config = config if config is not None else ImageConfig()
@@ -102,6 +106,7 @@ class Image:
         self.image_id = image_id
         self.warnings = list(warnings)
         self.damage = list(damage)
+        self.parents = parents
         self._close = close
         self._pair()
 

@@ -103,6 +103,16 @@ class ContainerRecord:
     folder: str = ""
     """Where the driver keeps what the container changed; "" where it keeps no folders."""
     init_folder: str = ""
+    image_name: str = ""
+    """What its image was called when it was made."""
+    command: tuple[str, ...] = ()
+    status: str = ""
+    """"created", "running", "paused", "restarting", "removing", "exited" or "dead"."""
+    exit_code: int | None = None
+    finished: str | None = None
+    started: str | None = None
+    volumes: tuple[str, ...] = ()
+    """Names of the volumes that are mounted in it."""
 
 
 class DataRoot:
@@ -414,19 +424,13 @@ class DataRoot:
         self, container_id: str, driver: str | None, drivers: list[str]
     ) -> ContainerRecord | None:
         config = os.path.join(self.path, "containers", container_id, "config.v2.json")
-        name, image_id, running, created = "", None, None, None
-        said = ""
+        fields = Fields({}, printable(config))
         data = self._optional(config, MAX_DOCUMENT_BYTES)
         if data is not None:
-            shown = printable(config)
-            fields = Fields(load_json(data, shown), shown)
-            name = (fields.optional_text("Name") or "").removeprefix("/")
-            image = fields.optional_text("Image")
-            image_id = sha256_digest(image, config) if image else None
-            state = fields.optional_inner("State")
-            running = state.flag("Running") if state is not None else None
-            created = fields.optional_text("Created")
-            said = fields.optional_text("Driver") or ""
+            fields = Fields(load_json(data, printable(config)), printable(config))
+        image = fields.optional_text("Image")
+        state = fields.optional_inner("State")
+        said = fields.optional_text("Driver")
         driver = said if said in drivers else driver
         if driver is None:
             return None
@@ -440,18 +444,31 @@ class DataRoot:
         if init_id:
             driver_id(init_id, f"{mount}/init-id")
         parent = self._optional_text(f"{mount}/parent")
+        settings = fields.optional_inner("Config")
+        mounts = _objects(fields, "MountPoints")
         return ContainerRecord(
             container_id,
-            name,
-            image_id,
+            (fields.optional_text("Name") or "").removeprefix("/"),
+            sha256_digest(image, config) if image else None,
             driver,
             mount_id,
             init_id,
             sha256_digest(parent, f"{mount}/parent") if parent else None,
-            running,
-            created,
+            state.flag("Running") if state is not None else None,
+            fields.optional_text("Created"),
             layout.container_folder(mount_id),
             layout.container_folder(init_id) if init_id else "",
+            image_name=(settings.optional_text("Image") or "") if settings is not None else "",
+            command=tuple(filter(None, (fields.optional_text("Path"), *fields.texts("Args")))),
+            status=_status(state),
+            exit_code=state.integer("ExitCode") if state and "ExitCode" in state else None,
+            finished=state.optional_text("FinishedAt") if state is not None else None,
+            started=state.optional_text("StartedAt") if state is not None else None,
+            volumes=tuple(
+                name
+                for mount_point in mounts
+                if (name := mount_point.optional_text("Name")) is not None and name
+            ),
         )
 
     # -- files --------------------------------------------------------------------------------
@@ -528,6 +545,27 @@ class DataRoot:
 def _texts(value: object, document: str) -> list[tuple[str, str]]:
     """Read an object of strings."""
     return list(Fields({"tags": value}, document).text_map("tags").items())
+
+
+def _objects(fields: Fields, key: str) -> list[Fields]:
+    """Read an object of objects."""
+    held = fields.optional_inner(key)
+    return [] if held is None else [held.inner(name) for name in fields.mapping(key)]
+
+
+def _status(state: Fields | None) -> str:
+    """Say a container's state in Docker's word for it (moby, container/state.go, StateString)."""
+    if state is None:
+        return ""
+    if state.flag("Running"):
+        paused, again = state.flag("Paused"), state.flag("Restarting")
+        return "paused" if paused else "restarting" if again else "running"
+    if state.flag("RemovalInProgress"):
+        return "removing"
+    if state.flag("Dead"):
+        return "dead"
+    started = state.optional_text("StartedAt") or ""
+    return "created" if not started or started.startswith("0001-") else "exited"
 
 
 def _in_user_namespace() -> bool:

@@ -172,6 +172,12 @@ class Layout:
         """Whether this driver keeps each layer in a folder that can be looked into."""
         return self.driver in _FOLDERS
 
+    @property
+    def layers_home(self) -> str:
+        """The folder of the driver's layers, each named by its cache ID; "" if there is none."""
+        folders = _FOLDERS.get(self.driver)
+        return os.path.join(self.root, folders[0]) if folders is not None else ""
+
     def layer_folder(self, cache_id: str) -> str:
         """Return where a layer's own files lie; "" where the driver keeps no folders."""
         driver_id(cache_id, f"{self.driver} layer")
