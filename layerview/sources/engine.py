@@ -15,7 +15,7 @@ from layerview.oci.platform import Platform
 from layerview.oci.reference import Reference
 from layerview.progress import QUIET, Progress
 from layerview.sources.docker_context import Endpoint, candidates, current_endpoint, named
-from layerview.sources.engine_client import ANSWER, EngineClient, EngineError, NotInEngine
+from layerview.sources.engine_client import EngineClient, EngineError, NotInEngine
 from layerview.text import printable
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class EngineImages:
     def _used(self) -> dict[Digest, tuple[int | None, int | None]]:
         """Ask for shared sizes and containers; by image ID."""
         only = "?type=image" if self.client.knows(1, 42) else ""
-        fields = self.client.fields(f"/system/df{only}", seconds=ANSWER)
+        fields = self.client.fields(f"/system/df{only}")
         return {
             item.digest("Id"): (_known(item, "SharedSize"), _known(item, "Containers"))
             for item in fields.objects("Images")
@@ -256,7 +256,14 @@ def open_in_engine(
                 f"{client.what} has {printable(wanted)} for {found.platform}, not for {platform}"
             )
         platform = None
-    return _in_place(client, info, found) or _streamed(client, found, platform, progress)
+    image = _in_place(client, info, found)
+    if image is None:
+        image = _streamed(client, found, platform, progress)
+        if not info.containerd_store and image.image_id != found.image_id:
+            image.damage.append(
+                f"the engine sent another image: {image.image_id}, not {found.image_id}"
+            )
+    return _as_of_engine(image, client, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,11 +310,10 @@ def _streamed(
     with client.stream(path, progress=progress, what=waiting) as stream:
         archive = Archive(shown, progress, stream=stream, expected=found.size or None)
     try:
-        image = open_archive(None, archive, None, platform)
+        return open_archive(None, archive, None, platform)
     except BaseException:
         archive.close()
         raise
-    return _as_of_engine(image, client, found)
 
 
 def _in_place(client: EngineClient, info: EngineInfo, found: _Inspected) -> Image | None:
@@ -326,7 +332,7 @@ def _in_place(client: EngineClient, info: EngineInfo, found: _Inspected) -> Imag
     if not all(layer.available for layer in image.layers):
         image.close()
         return None
-    return _as_of_engine(image, client, found)
+    return image
 
 
 def _is_here(client: EngineClient, info: EngineInfo) -> bool:

@@ -78,12 +78,12 @@ class EngineClient:
         """Whether the API that is spoken is of this version or newer."""
         return (_parse_version(self.api) or OLDEST_API) >= (major, minor)
 
-    def json(self, path: str, *, seconds: float = ANSWER) -> object:
+    def json(self, path: str, *, seconds: float | None = None) -> object:
         """Ask for a document.
 
         Args:
             path: from the API's root, with a leading slash, as it goes over the wire.
-            seconds: within which it must be here.
+            seconds: within which it must be here; None is `ANSWER`.
 
         Raises:
             NotInEngine: when the engine says that there is no such thing.
@@ -91,13 +91,13 @@ class EngineClient:
             FormatError: when the answer is no JSON.
             LimitError: when it is longer than any such answer.
         """
-        until = time.monotonic() + seconds
+        until = time.monotonic() + (ANSWER if seconds is None else seconds)
         api = self.api
         with self._asked("GET", f"/v{api}{path}", until) as (response, raw):
             data = self._body(response, raw, _LONGEST_ANSWER)
         return load_json(data, f"{self.what}: {path.partition('?')[0]}")
 
-    def fields(self, path: str, *, seconds: float = ANSWER) -> Fields:
+    def fields(self, path: str, *, seconds: float | None = None) -> Fields:
         """Ask for a document that is one object; see `json`."""
         document = f"{self.what}: {path.partition('?')[0]}"
         return Fields(self.json(path, seconds=seconds), document)
