@@ -1,4 +1,4 @@
-"""Which engine is asked: the environment, Docker's contexts, the usual sockets, in Docker's order."""
+"""Which engine is asked: the environment, contexts, the usual sockets, in Docker's order."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_sockets_that_are_none(path: str) -> None:
 
 
 def test_ssh_is_refused_with_a_remedy() -> None:
-    with pytest.raises(UsageError, match="ssh -NL .* me@host .*DOCKER_HOST=unix"):
+    with pytest.raises(UsageError, match=r"ssh -NL .* me@host .*DOCKER_HOST=unix"):
         _ = Endpoint("x", "ssh://me@host").host_and_port
 
 
