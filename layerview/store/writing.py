@@ -367,31 +367,20 @@ class Writing:
         # Not after an error: then the next writer goes on with it.
         self._intents.drop(intent)
 
-    def remove_image(self, driver: str, image_id: Digest) -> list[Digest]:
-        """Delete an image and the layers that only it used; return those, top first.
+    def delete_image(self, driver: str, image_id: Digest, chains: Sequence[Digest]) -> list[Digest]:
+        """Delete an image without a name, and those of its layers that nothing else uses.
 
-        Its references and children are not looked at: see `removal`.
+        An intent must name it (see `noted`). What stands in the way is not asked: see `removal`.
+
+        Returns:
+            ChainIDs of the layers that went, top first.
         """
         layout = self.layout(driver)
-        with self.lock.hold():
-            config = self._config(layout, image_id)
-            chains = list(dict.fromkeys(chain_ids(config.diff_ids)))
-            self.uses(driver)  # or an error, before anything is deleted
-            with self.noted(Intent("remove", driver, chains=chains, image=image_id)):
-                return self._delete_image(layout, image_id, chains)
-
-    def _delete_image(
-        self, layout: Layout, image_id: Digest, chains: Sequence[Digest]
-    ) -> list[Digest]:
-        with named(layout.image(image_id)), suppress(NotFoundError):
+        with named(layout.image(image_id)), suppress(FileNotFoundError):
             os.unlink(layout.image(image_id))
             sync_folder(layout.images)
         _remove_folder(layout.image_metadata(image_id))
-        return self.collect(layout.driver, chains, self.uses(layout.driver))
-
-    def _config(self, layout: Layout, image_id: Digest) -> ImageConfig:
-        path = layout.image(image_id)
-        return ImageConfig.from_json(read_small(path), path)
+        return self.collect(driver, chains, self.uses(driver))
 
     # -- after a crash ------------------------------------------------------------------------
 
@@ -421,7 +410,7 @@ class Writing:
         if Repositories(layout).of(intent.image):
             self._intents.drop(intent)
             return f"forgot the deletion of image {intent.image.short}, which had not begun"
-        self._delete_image(layout, intent.image, intent.chains)
+        self.delete_image(intent.driver, intent.image, intent.chains)
         self._intents.drop(intent)
         self.finished.append(intent)
         return f"finished the deletion of image {intent.image.short}"

@@ -94,7 +94,7 @@ def _references(image: Image) -> Iterator[Reference]:
     """Yield the image's names; a bare tag, as OCI layouts may have, is no name."""
     for name in image.references:
         if not set(name) & set(":/@"):
-            image.warnings.append(f"it has no name but the tag {name}; name it with --tag")
+            image.warnings.append(f"the image has no name but the tag {name}; --tag gives it one")
             continue
         try:
             yield Reference.parse(name)
