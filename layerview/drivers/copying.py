@@ -1,4 +1,4 @@
-"""Copying a tree as it is: links, holes, owners, times, attributes; shared blocks where they can be.
+"""Copying a tree as it is: links, holes, owners, times, attributes; blocks shared where they can.
 
 A folder is entered beneath a descriptor, so that no link in the tree leads out of it.
 """

@@ -23,6 +23,28 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return readable_site(tmp_path_factory.mktemp("people"))
 
 
+def start(site: Path, code: str) -> subprocess.Popen[str]:
+    become = ["setpriv", "--reuid", user("lvuser"), "--regid", "lvuser", "--init-groups"]
+    clean = ["env", "-i", f"PYTHONPATH={site}", "PATH=/usr/bin:/bin", PYTHON]
+    return subprocess.Popen(
+        [*become, *clean, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=site,
+    )
+
+
+def started(running: subprocess.Popen[str]) -> int:
+    """Return the child's id once its work has begun."""
+    assert running.stdout is not None
+    line = running.stdout.readline()
+    if not line:
+        pytest.fail(f"ended: {running.communicate()}, {running.returncode}")
+    return int(line.split()[1])
+
+
 def test_root_needs_none() -> None:
     if os.geteuid() != 0:
         pytest.skip("for root")
@@ -116,17 +138,8 @@ def test_signals_are_passed_on_and_say_how_it_ended(number: signal.Signals, site
         "work = lambda: print('ready', os.getpid(), flush=True) or time.sleep(60) or 0; "
         "sys.exit(run_in_user_namespace(work))"
     )
-    running = subprocess.Popen(
-        ["setpriv", "--reuid", user("lvuser"), "--regid", "lvuser", "--init-groups"]
-        + ["env", "-i", f"PYTHONPATH={site}", "PATH=/usr/bin:/bin", PYTHON, "-c", code],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        cwd=site,
-    )
-    assert running.stdout is not None
-    child = int(running.stdout.readline().split()[1])
+    running = start(site, code)
+    child = started(running)
     running.send_signal(number)
     _, said = running.communicate(timeout=20)
     # An interrupt is Python's own error, in the parent as it was in the child.
@@ -141,15 +154,8 @@ def test_the_child_goes_with_a_parent_that_is_killed(site: Path) -> None:
         "work = lambda: print('ready', os.getpid(), flush=True) or time.sleep(60) or 0; "
         "sys.exit(run_in_user_namespace(work))"
     )
-    running = subprocess.Popen(
-        ["setpriv", "--reuid", user("lvuser"), "--regid", "lvuser", "--init-groups"]
-        + ["env", "-i", f"PYTHONPATH={site}", "PATH=/usr/bin:/bin", PYTHON, "-c", code],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=site,
-    )
-    assert running.stdout is not None
-    child = int(running.stdout.readline().split()[1])
+    running = start(site, code)
+    child = started(running)
     running.kill()
     running.wait()
     for _ in range(100):
@@ -159,7 +165,7 @@ def test_the_child_goes_with_a_parent_that_is_killed(site: Path) -> None:
         time.sleep(0.05)
     else:
         pytest.fail("the child lives on")
-    running.stdout.close()
+    running.communicate()
 
 
 def test_mounts_stay_inside(site: Path) -> None:

@@ -125,7 +125,7 @@ def test_what_cannot_be_removed_is_named(tmp_path: Path) -> None:
     (tree / "fixed").write_text("")
     subprocess.run(["chattr", "+i", str(tree / "fixed")], check=True)
     try:
-        with pytest.raises(OSError, match="Operation not permitted.*tree"):
+        with pytest.raises(OSError, match=r"Operation not permitted.*tree"):
             remove_tree(str(tmp_path), "tree")
     finally:
         subprocess.run(["chattr", "-i", str(tree / "fixed")], check=True)

@@ -1,0 +1,193 @@
+"""What every storage driver can do, and the parts that they share."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import TYPE_CHECKING, Protocol
+
+from layerview.errors import FormatError, NotFoundError
+from layerview.layer.pack import pack_changes
+from layerview.layer.tree_changes import Change, compare_trees
+from layerview.layer.whiteouts import Whiteouts
+from layerview.progress import QUIET, Progress
+from layerview.text import printable
+
+if TYPE_CHECKING:
+    from layerview.layer.apply import Applied
+    from layerview.layer.tar_split import TarSplitWriter
+    from layerview.layer.windows import Readable
+
+_ID = re.compile(r"[a-f0-9]{64}(-init)?", re.ASCII)
+
+
+class Driver(Protocol):
+    """Keeps layers and containers' file systems on disk, each under an ID of the driver's own.
+
+    An ID has 64 hexadecimal digits, and `-init` behind them for a container's first layer. What
+    is made under an ID is made in place: where that may be cut short, its caller notes the ID
+    before and calls `remove` afterwards, which copes with whatever is there.
+    """
+
+    name: str
+    """As in `image/NAME` and on the command line."""
+    home: str
+    """The driver's own folder in the area."""
+    copy_on_write: str
+    """What a first write copies: `file`, `block`, or `none` (all was copied before)."""
+    whiteouts: Whiteouts
+    """The form of the folder that `layer_folder` names."""
+
+    def create(self, id: str, parent: str | None) -> None:
+        """Make an empty layer on a parent, or on nothing."""
+
+    def create_writable(self, id: str, parent: str | None) -> None:
+        """Make a container's own layer on a parent."""
+
+    def apply(
+        self,
+        id: str,
+        parent: str | None,
+        tar: Readable,
+        *,
+        tar_split: TarSplitWriter | None = None,
+        progress: Progress = QUIET,
+    ) -> Applied:
+        """Unpack a layer's plain tar into a layer that `create` made."""
+
+    def diff(self, id: str, parent: str | None) -> Iterator[bytes]:
+        """Pack what a layer changes on its parent as a plain tar, in pieces."""
+
+    def changes(self, id: str, parent: str | None) -> list[Change]:
+        """Say what a layer changes on its parent, as `docker diff` does."""
+
+    def size(self, id: str, parent: str | None) -> int:
+        """Return the bytes of the files that a layer changes on its parent."""
+
+    def mounted(self, id: str) -> AbstractContextManager[str]:
+        """Show a layer with all below it as one tree while the context lasts; give its path."""
+
+    def remove(self, id: str) -> None:
+        """Remove what lies under an ID, also when it is half made or not there at all."""
+
+    def exists(self, id: str) -> bool:
+        """Whether something lies under an ID."""
+
+    def ids(self) -> list[str]:
+        """Return the IDs on disk, sorted."""
+
+    def layer_folder(self, id: str) -> str:
+        """Return the folder of a layer's own files."""
+
+    def status(self) -> list[tuple[str, str]]:
+        """Return what the driver has to say about itself, as `docker info` shows it."""
+
+
+def check_id(id: str) -> str:
+    """Return an ID that may become part of a path.
+
+    Raises:
+        FormatError: when it is none.
+    """
+    if not _ID.fullmatch(id):
+        raise FormatError(f"{printable(id[:100])}: no ID of a storage driver")
+    return id
+
+
+def ids_in(folder: str) -> list[str]:
+    """Return the sub-folders of a folder whose names are IDs, sorted."""
+    try:
+        with os.scandir(folder) as found:
+            return sorted(
+                entry.name
+                for entry in found
+                if _ID.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+            )
+    except FileNotFoundError:
+        return []
+
+
+def is_folder(path: str) -> bool:
+    """Whether a folder is there; a link to one is none."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+def need(driver: Driver, id: str) -> str:
+    """Return an ID that is there.
+
+    Raises:
+        NotFoundError: when it is not.
+    """
+    if not driver.exists(id):
+        raise NotFoundError(f"{driver.home} holds no layer {id[:12]}")
+    return id
+
+
+def naive_changes(driver: Driver, id: str, parent: str | None) -> list[Change]:
+    """Compare a layer's whole tree with its parent's."""
+    with ExitStack() as held:
+        lower, upper = _both(held, driver, id, parent)
+        return compare_trees(lower, upper)
+
+
+def naive_diff(driver: Driver, id: str, parent: str | None) -> Iterator[bytes]:
+    """Pack what differs between a layer's whole tree and its parent's."""
+    with ExitStack() as held:
+        lower, upper = _both(held, driver, id, parent)
+        yield from pack_changes(lower, upper, compare_trees(lower, upper))
+
+
+def naive_size(driver: Driver, id: str, parent: str | None) -> int:
+    """Sum up the files that differ; each inode once (moby, pkg/archive, ChangesSize)."""
+    with ExitStack() as held:
+        lower, upper = _both(held, driver, id, parent)
+        base = os.fsencode(upper)
+        changed = (
+            base + b"/" + change.path
+            for change in compare_trees(lower, upper)
+            if change.kind in "AC"
+        )
+        return sizes_of(os.lstat(path) for path in changed)
+
+
+def _both(held: ExitStack, driver: Driver, id: str, parent: str | None) -> tuple[str | None, str]:
+    lower = held.enter_context(driver.mounted(parent)) if parent is not None else None
+    return lower, held.enter_context(driver.mounted(id))
+
+
+def sizes_of(states: Iterable[os.stat_result]) -> int:
+    """Sum up the sizes of all that are no folders, each inode once."""
+    total = 0
+    seen: set[tuple[int, int]] = set()
+    for state in states:
+        if stat.S_ISDIR(state.st_mode):
+            continue
+        if state.st_nlink > 1:
+            inode = (state.st_dev, state.st_ino)
+            if inode in seen:
+                continue
+            seen.add(inode)
+        total += state.st_size
+    return total
+
+
+def folder_size(folder: str) -> int:
+    """Sum up all files below a folder, each inode once (moby, pkg/directory, Size)."""
+    return sizes_of(_states(os.fsencode(folder)))
+
+
+def _states(folder: bytes) -> Iterator[os.stat_result]:
+    waiting = [folder]
+    while waiting:
+        with os.scandir(waiting.pop()) as found:
+            for entry in found:
+                state = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(state.st_mode):
+                    waiting.append(entry.path)
+                yield state
