@@ -32,6 +32,7 @@ COMMANDS = {
     "tag": ("layerview.cli.tag", "another name for an image of the area"),
     "rmi": ("layerview.cli.rmi", "take a name away, and the image with its last one"),
     "prune": ("layerview.cli.prune", "delete the images that nothing uses"),
+    "doctor": ("layerview.cli.doctor", "whether the area is sound, and what works here"),
     "drivers": ("layerview.cli.drivers", "which storage drivers work here, and what others lack"),
 }
 

@@ -58,6 +58,8 @@ class Writing:
         self.lock = lock
         self.notes: list[str] = []
         """What could not be kept of the layers, and what was cleared up; a line each."""
+        self.recovered: list[str] = []
+        """What dead writers had left open and was undone or finished, a line each."""
         self.finished: list[Intent] = []
         """Removals that an earlier process began, and that were carried out now."""
         self._intents = Intents(area.own, area.scratch)
@@ -384,13 +386,9 @@ class Writing:
 
     # -- after a crash ------------------------------------------------------------------------
 
-    def recover(self) -> list[str]:
-        """Undo what dead writers left open, or finish it; the lock must be held.
-
-        Returns:
-            What was done, a line each.
-        """
-        done: list[str] = []
+    def recover(self) -> None:
+        """Undo what dead writers left open, or finish it; the lock must be held."""
+        done = self.recovered
         for name in os.listdir(self.area.scratch):
             with named(self.area.scratch):
                 os.unlink(os.path.join(self.area.scratch, name))
@@ -399,7 +397,6 @@ class Writing:
             done += [self._finish(intent) for intent in opened if intent.why == why]
         for driver in self._known_drivers():
             done.extend(self._finish_removals(self.layout(driver)))
-        return done
 
     def _finish(self, intent: Intent) -> str:
         layout = self.layout(intent.driver)

@@ -1,0 +1,592 @@
+"""Looking an area through: every file of it, every digest, and what is left of dead writers.
+
+What is safe is repaired: open intents, names of images that are not there, notes about such
+images, short links that lead nowhere. Nothing that is not understood is ever deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from layerview.errors import Cancelled, LayerviewError
+from layerview.layer.folder import read_folder
+from layerview.layer.index import UNRESOLVED, LayerIndex
+from layerview.layer.kinds import Kind
+from layerview.layer.tar_split import read_headers
+from layerview.layer.whiteouts import Whiteouts
+from layerview.oci.config import ImageConfig
+from layerview.oci.digest import Digest, chain_ids
+from layerview.progress import QUIET, Progress
+from layerview.store.area import Area
+from layerview.store.data_root import DataRoot, LayerRecord
+from layerview.store.durable import named, read_small
+from layerview.store.intents import Intents
+from layerview.store.layout import Layout, sha256_digest
+from layerview.store.locks import live_engine
+from layerview.store.rebuilding import rebuilt
+from layerview.store.repositories import Repositories
+from layerview.store.uses import names
+from layerview.store.writing import Writing
+from layerview.text import printable
+
+_LINK = re.compile(r"[A-Z0-9]{26}")
+_KINDS = ("file", "folder", "symbolic link", "FIFO", "character device", "block device")
+_OVERLAYS = (Whiteouts.TRUSTED, Whiteouts.USER)
+_LOOK = "look at it, and remove it by hand if you know it"
+_LOAD = "remove its images with `layerview rmi --force` and load them again"
+
+
+@dataclass(slots=True)
+class Check:
+    """What was looked at, and what was found."""
+
+    name: str
+    ok: bool
+    found: str
+    remedy: str = ""
+    repair: Callable[[Writing], None] | None = field(default=None, repr=False)
+    """Puts it right, where that is safe."""
+
+
+class AreaCheck:
+    """Looks one area through."""
+
+    def __init__(self, area: Area, progress: Progress = QUIET) -> None:
+        """Prepare.
+
+        Args:
+            area: which.
+            progress: told about the layers, and asked whether to go on.
+        """
+        self._area = area
+        self._progress = progress
+        self._checks: list[Check] = []
+        self._problems = 0
+
+    def run(self) -> list[Check]:
+        """Look everything through; problems come first, by what they are about."""
+        self._checks = []
+        if not os.path.isdir(os.path.join(self._area.root, "image")):
+            return [Check("area", True, f"{self._area.root} is empty")]
+        data = self._area.data
+        self._state()
+        self._intents()
+        for driver in data.drivers():
+            layout = data.layout(driver)
+            self._images(data, layout)
+            self._references(data, layout)
+            self._layers(data, layout)
+            self._containers(data, layout)
+            self._leftovers(layout)
+            self._distribution(layout)
+        return self._checks
+
+    def _problem(
+        self,
+        name: str,
+        found: str,
+        remedy: str = _LOOK,
+        repair: Callable[[Writing], None] | None = None,
+    ) -> None:
+        self._problems += 1
+        self._checks.append(Check(name, False, found, remedy, repair))
+
+    def _done(self, name: str, before: int, found: str) -> None:
+        """Add the line that all is well, when no problem came up since."""
+        if self._problems == before:
+            self._checks.append(Check(name, True, found))
+
+    # -- the area itself ----------------------------------------------------------------------
+
+    def _state(self) -> None:
+        engine = live_engine(self._area.root)
+        if engine is not None:
+            said = f"{engine.partition(';')[0]}: what it is changing may show as a problem"
+            self._checks.append(Check("area", True, said))
+        else:
+            self._checks.append(Check("area", True, f"{self._area.root}, version 1"))
+
+    def _intents(self) -> None:
+        before = self._problems
+        intents = Intents(self._area.own, self._area.scratch)
+        remedy = "`layerview doctor --repair`, or the next command that changes the area"
+        try:
+            live = 0
+            for intent, lives in intents.listed():
+                live += lives
+                if not lives:
+                    what = "the deletion of an image" if intent.why == "remove" else "a load"
+                    self._problem(
+                        "unfinished work",
+                        f"{what} under {intent.driver} was interrupted",
+                        remedy,
+                        _nothing,
+                    )
+        except LayerviewError as error:
+            self._problem("unfinished work", str(error))
+            return
+        if not live:
+            for name in _listed(self._area.scratch):
+                path = os.path.join(self._area.scratch, name)
+                self._problem("unfinished work", f"{path} was left behind", remedy, _nothing)
+        self._done("unfinished work", before, f"{live} under way" if live else "none")
+
+    # -- images -------------------------------------------------------------------------------
+
+    def _images(self, data: DataRoot, layout: Layout) -> None:
+        before, count = self._problems, 0
+        title = f"{layout.driver}: images"
+        known = set(names(layout.images))
+        for name in _listed(layout.images):
+            path = os.path.join(layout.images, name)
+            if name not in known:
+                self._problem(title, f"{path} is no image")
+                continue
+            count += 1
+            image_id = Digest("sha256", name)
+            try:
+                raw = read_small(path)
+                if Digest.of(raw) != image_id:
+                    found = Digest.of(raw).short
+                    self._problem(title, f"{path} is damaged: it hashes to {found}", _LOAD)
+                    continue
+                config = ImageConfig.from_json(raw, path)
+            except LayerviewError as error:
+                self._problem(title, str(error), _LOAD)
+                continue
+            for number, chain in enumerate(chain_ids(config.diff_ids)):
+                if not os.path.isdir(layout.layer(chain)):
+                    self._problem(
+                        title,
+                        f"image {image_id.short} has no layer {number}:"
+                        f" {layout.layer(chain)} is not there",
+                        _LOAD,
+                    )
+        for name in _listed(layout.images_metadata):
+            self._image_metadata(title, layout, name, known)
+        self._done(title, before, f"{count}, each what its ID says")
+
+    def _image_metadata(self, title: str, layout: Layout, name: str, known: set[str]) -> None:
+        path = os.path.join(layout.images_metadata, name)
+        notes = _listed(path)
+        if name not in known:
+            if set(notes) <= {"parent", "lastUpdated"}:
+                self._problem(
+                    title,
+                    f"{path} is about an image that is not there",
+                    "`layerview doctor --repair` deletes it",
+                    lambda writing: _remove(path),
+                )
+            else:
+                self._problem(title, f"{path} is about an image that is not there")
+            return
+        if "parent" not in notes:
+            return
+        parent = os.path.join(path, "parent")
+        try:
+            found = sha256_digest(read_small(parent, 4096).decode("utf-8", "replace"), parent)
+            if found.hex in known:
+                return
+            said = f"{parent} names image {found.short}, which is not there"
+        except LayerviewError as error:
+            said = str(error)
+        self._problem(
+            title, said, "`layerview doctor --repair` deletes it", lambda writing: _remove(parent)
+        )
+
+    def _references(self, data: DataRoot, layout: Layout) -> None:
+        before = self._problems
+        title = f"{layout.driver}: names"
+        try:
+            repositories = Repositories(layout)
+        except LayerviewError as error:
+            self._problem(title, str(error), "restore the file, or give the images names anew")
+            return
+        known = set(names(layout.images))
+        references = repositories.all()
+        for reference, text in references.items():
+            if text.removeprefix("sha256:") in known:
+                continue
+            self._problem(
+                title,
+                f"{reference} names image {printable(text[:19])}, which is not there",
+                "`layerview doctor --repair` takes the name away",
+                _untagging(layout.driver, reference),
+            )
+        self._done(title, before, f"{len(references)}")
+
+    # -- layers -------------------------------------------------------------------------------
+
+    def _layers(self, data: DataRoot, layout: Layout) -> None:
+        before = self._problems
+        title = f"{layout.driver}: layers"
+        owners: dict[str, str] = {}
+        """Whose each of the driver's folders is."""
+        records: list[LayerRecord] = []
+        for hex_ in names(layout.layers):
+            chain = Digest("sha256", hex_)
+            try:
+                record = data.layer(layout.driver, chain)
+            except LayerviewError as error:
+                if os.path.lexists(layout.layer(chain)):
+                    self._problem(title, str(error), _LOAD)
+                continue
+            if record.cache_id in owners:
+                self._problem(
+                    title,
+                    f"layers {chain.short} and {owners[record.cache_id]} have the same cache ID"
+                    f" {record.cache_id[:12]}",
+                )
+            owners[record.cache_id] = chain.short
+            records.append(record)
+        chains = {record.chain_id for record in records}
+        for at, record in enumerate(records):
+            self._progress.step("checking layers", at, len(records))
+            if record.parent is not None and record.parent not in chains:
+                self._problem(
+                    title,
+                    f"layer {record.chain_id.short} lies on {record.parent.short}, which is"
+                    " not there",
+                    _LOAD,
+                )
+            for found in self._layer(data, record):
+                # It may have been deleted meanwhile.
+                if os.path.lexists(layout.layer(record.chain_id)):
+                    self._problem(
+                        title,
+                        f"layer {record.chain_id.short} ({record.folder}): {found}",
+                        _LOAD,
+                    )
+        self._done(title, before, f"{len(records)}, each tar as its DiffID says")
+        if layout.has_folders:
+            self._folders(data, layout, owners)
+        if layout.driver == "overlay2":
+            self._links(layout, records)
+
+    def _layer(self, data: DataRoot, record: LayerRecord) -> Iterator[str]:
+        """Yield what is wrong with the files of a layer."""
+        problem = data.folder_problem(record.folder)
+        if problem is not None:
+            yield problem
+            return
+        if record.tar_split is None:
+            yield "tar-split.json.gz is not there"
+            return
+        hasher = hashlib.sha256()
+        try:
+            for piece in rebuilt(record.tar_split, record.folder):
+                hasher.update(piece)
+                self._progress.check()
+        except Cancelled:
+            raise
+        except LayerviewError as error:
+            yield str(error)
+            return
+        if hasher.hexdigest() != record.diff_id.hex:
+            yield (
+                f"tar-split.json.gz is damaged: the tar hashes to {hasher.hexdigest()[:12]},"
+                f" not to {record.diff_id.short}"
+            )
+            return
+        try:
+            fd = data.open_tar_split(record)
+            with os.fdopen(fd, "rb") as file:
+                headers = read_headers(file)
+            form = data.whiteouts(record.driver)
+            folder = read_folder(record.folder, self._progress, whiteouts=form)
+        except Cancelled:
+            raise
+        except LayerviewError as error:
+            yield str(error)
+            return
+        yield from _differences(headers, folder, form, rootless=data.rootless)
+        if form in _OVERLAYS:
+            yield from _size_problem(record, headers)
+
+    def _folders(self, data: DataRoot, layout: Layout, owners: dict[str, str]) -> None:
+        before = self._problems
+        title = f"{layout.driver}: folders"
+        for container in data.containers([]):
+            if container.driver == layout.driver:
+                owners.setdefault(container.mount_id, f"container {container.id[:12]}")
+                if container.init_id:
+                    owners.setdefault(container.init_id, f"container {container.id[:12]}")
+        home = os.path.dirname(layout.layer_folder("0" * 64))
+        if os.path.basename(home) == "0" * 64:
+            home = os.path.dirname(home)
+        held, caches = self._held(layout.driver), _build_caches(layout.root)
+        count = 0
+        for name in _listed(home):
+            path = os.path.join(home, name)
+            if name == "l" or not os.path.isdir(path):
+                if name not in ("l", "backingFsBlockDev") and layout.driver == "overlay2":
+                    self._problem(title, f"{path} is nothing that the driver makes")
+                continue
+            count += 1
+            if name in owners or name in held or any(name.encode() in it for it in caches):
+                continue
+            self._problem(title, f"{path} belongs to no layer and no container")
+        self._done(title, before, f"{count}, each a layer's, a container's or a build's")
+
+    def _held(self, driver: str) -> set[str]:
+        try:
+            listed = list(Intents(self._area.own, self._area.scratch).listed())
+        except LayerviewError:
+            return set()
+        return {id for intent, _ in listed if intent.driver == driver for id in intent.ids}
+
+    def _links(self, layout: Layout, records: list[LayerRecord]) -> None:
+        """Check overlay2's short links and its lists of lower layers."""
+        before = self._problems
+        title = "overlay2: links"
+        links: dict[Digest, str] = {}
+        by_chain = {record.chain_id: record for record in records}
+        for record in records:
+            path = os.path.join(layout.home, record.cache_id, "link")
+            try:
+                link = read_small(path, 4096).decode("utf-8", "replace")
+            except LayerviewError as error:
+                self._problem(title, str(error), _LOAD)
+                continue
+            target = f"../{record.cache_id}/diff"
+            short = os.path.join(layout.home, "l", link)
+            if not _LINK.fullmatch(link):
+                self._problem(title, f"{path} holds no short link", _LOAD)
+                continue
+            links[record.chain_id] = link
+            try:
+                if os.readlink(short) != target:
+                    self._problem(title, f"{short} leads elsewhere than {target}", _LOAD)
+            except FileNotFoundError:
+                self._problem(
+                    title,
+                    f"{short} is not there",
+                    "`layerview doctor --repair` makes it again",
+                    _linking(target, short),
+                )
+            except OSError:
+                self._problem(title, f"{short} is no symbolic link", _LOAD)
+        for record in records:
+            wanted = []
+            at, depth = record.parent, 0
+            while at is not None and at in by_chain and depth <= len(records):
+                wanted.append(f"l/{links.get(at, '?')}")
+                at, depth = by_chain[at].parent, depth + 1
+            path = os.path.join(layout.home, record.cache_id, "lower")
+            try:
+                found = read_small(path, 65_536).decode("utf-8", "replace")
+            except LayerviewError as error:
+                if wanted:
+                    self._problem(title, str(error), _LOAD)
+                continue
+            if found != ":".join(wanted):
+                self._problem(title, f"{path} does not list the layers below", _LOAD)
+        folder = os.path.join(layout.home, "l")
+        for name in _listed(folder):
+            path = os.path.join(folder, name)
+            if os.path.islink(path) and not os.path.exists(path):
+                self._problem(
+                    title,
+                    f"{path} leads nowhere",
+                    "`layerview doctor --repair` deletes it",
+                    _unlinking(path) if _LINK.fullmatch(name) else None,
+                )
+        self._done(title, before, f"{len(links)}")
+
+    # -- the rest -----------------------------------------------------------------------------
+
+    def _containers(self, data: DataRoot, layout: Layout) -> None:
+        before = self._problems
+        title = f"{layout.driver}: containers"
+        problems: list[str] = []
+        count = 0
+        for container in data.containers(problems):
+            if container.driver != layout.driver:
+                continue
+            count += 1
+            if container.parent is not None and not os.path.isdir(layout.layer(container.parent)):
+                self._problem(
+                    title,
+                    f"container {container.id[:12]} lies on layer {container.parent.short}, which"
+                    " is not there",
+                )
+            for id in filter(None, (container.mount_id, container.init_id)):
+                folder = layout.container_folder(id) if layout.has_folders else ""
+                if folder and not os.path.isdir(folder):
+                    self._problem(
+                        title, f"container {container.id[:12]} has no folder: {folder} is not there"
+                    )
+        for problem in problems:
+            self._problem(title, problem)
+        if count or problems:
+            self._done(title, before, f"{count}")
+
+    def _leftovers(self, layout: Layout) -> None:
+        before = self._problems
+        title = f"{layout.driver}: leftovers"
+        held = self._held(layout.driver)
+        for name in _listed(layout.layers_tmp):
+            if name.removeprefix("layer-") not in held:
+                path = os.path.join(layout.layers_tmp, name)
+                self._problem(title, f"{path} was left behind, by an engine perhaps")
+        known = set(names(layout.layers))
+        for name in _listed(layout.layers):
+            path = os.path.join(layout.layers, name)
+            if name in known:
+                continue
+            if name.endswith("-removing"):
+                self._problem(
+                    title,
+                    f"{path}: a deletion was interrupted",
+                    "`layerview doctor --repair` finishes it",
+                    _nothing,
+                )
+            else:
+                self._problem(title, f"{path} is no layer")
+        self._done(title, before, "none")
+
+    def _distribution(self, layout: Layout) -> None:
+        before, count = self._problems, 0
+        title = f"{layout.driver}: known blobs"
+        folder = os.path.join(layout.base, "distribution", "diffid-by-digest", "sha256")
+        for name in _listed(folder):
+            count += 1
+            path = os.path.join(folder, name)
+            try:
+                sha256_digest(read_small(path, 4096).decode("utf-8", "replace"), path)
+            except LayerviewError as error:
+                self._problem(
+                    title,
+                    str(error),
+                    "`layerview doctor --repair` deletes it: it only saves a download",
+                    _unlinking(path),
+                )
+        if count:
+            self._done(title, before, f"{count}")
+
+
+def repair(area: Area, checks: list[Check], waiting: Callable[[str], None]) -> list[str]:
+    """Put right what can be put right safely; return what was done, a line each.
+
+    Raises:
+        LayerviewError: when the area can't be written.
+    """
+    done: list[str] = []
+    with area.writing(waiting) as writing:
+        done += writing.recovered
+        with writing.lock.hold():
+            for check in checks:
+                if check.ok or check.repair is None or check.repair is _nothing:
+                    continue
+                check.repair(writing)
+                done.append(check.found)
+    return done
+
+
+def _nothing(writing: Writing) -> None:
+    """Nothing more than what beginning to write does by itself."""
+
+
+def _untagging(driver: str, reference: str) -> Callable[[Writing], None]:
+    def untag(writing: Writing) -> None:
+        writing.untag(driver, reference)
+
+    return untag
+
+
+def _linking(target: str, path: str) -> Callable[[Writing], None]:
+    def link(writing: Writing) -> None:
+        with named(path):
+            os.symlink(target, path)
+
+    return link
+
+
+def _unlinking(path: str) -> Callable[[Writing], None]:
+    return lambda writing: _remove(path)
+
+
+def _remove(path: str) -> None:
+    with named(path):
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        with named(folder):
+            return sorted(os.listdir(folder))
+    except LayerviewError:
+        return []
+
+
+def _build_caches(root: str) -> list[bytes]:
+    """Read BuildKit's databases, which speak of the folders and layers that it counts on."""
+    folder = os.path.join(root, "buildkit")
+    found = []
+    for name in _listed(folder):
+        if name.endswith(".db"):
+            found.append(read_small(os.path.join(folder, name), 64 << 20))
+    return found
+
+
+def _differences(
+    headers: LayerIndex, folder: LayerIndex, form: Whiteouts, *, rootless: bool
+) -> Iterator[str]:
+    """Yield how a layer's folder differs from its tar, but for the bytes of the files."""
+    for path, row in headers.walk_rows():
+        shown = "/" + printable(path)
+        there = folder.find(path)
+        kind = headers.kinds[row]
+        if kind == Kind.WHITEOUT:
+            if form in _OVERLAYS and (there is None or folder.kinds[there] != Kind.WHITEOUT):
+                yield f"{shown}: its whiteout is not there"
+            continue
+        if there is None:
+            if not (rootless and kind in (Kind.CHAR, Kind.BLOCK)):
+                yield f"{shown} is not there"
+            continue
+        found = folder.kinds[there]
+        if kind == Kind.IMPLIED_DIR:
+            if found != Kind.DIR:
+                yield f"{shown} is no folder any more"
+            continue
+        if found != kind:
+            yield f"{shown} is a {_kind(found)}, not a {_kind(kind)}"
+            continue
+        if headers.links.get(row) == UNRESOLVED:
+            continue
+        if kind == Kind.SYMLINK:
+            if headers.targets[row] != folder.targets[there]:
+                yield f"{shown} leads elsewhere"
+            continue
+        if headers.modes[row] != folder.modes[there]:
+            yield f"{shown} has mode {folder.modes[there]:04o}, not {headers.modes[row]:04o}"
+        owner = (folder.uids[there], folder.gids[there])
+        if owner != (headers.uids[row], headers.gids[row]) and not rootless:
+            uid, gid = headers.uids[row], headers.gids[row]
+            yield f"{shown} belongs to {owner[0]}:{owner[1]}, not to {uid}:{gid}"
+    if form in _OVERLAYS:
+        for path, row in folder.walk_rows():
+            if headers.find(path) is None and folder.kinds[row] != Kind.IMPLIED_DIR:
+                yield f"/{printable(path)} is not in the layer"
+
+
+def _kind(kind: int) -> str:
+    return _KINDS[kind] if kind < len(_KINDS) else "whiteout"
+
+
+def _size_problem(record: LayerRecord, headers: LayerIndex) -> Iterator[str]:
+    from layerview.drivers.base import folder_size
+
+    # Docker notes the folder's size, or the tar's where it could not simply unpack it there.
+    known = {folder_size(record.folder), headers.size, record.size if not record.size else -1}
+    if record.size not in known:
+        yield f"its record says {record.size:,} bytes; there are {folder_size(record.folder):,}"
