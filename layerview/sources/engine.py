@@ -181,7 +181,7 @@ class EngineImages:
     def _image(self, fields: Fields) -> EngineImage:
         return EngineImage(
             self.client.endpoint,
-            fields.digest("Id"),
+            _image_id(fields),
             _references(fields.texts("RepoTags")),
             _references(fields.texts("RepoDigests")),
             created=_size(fields, "Created"),
@@ -193,9 +193,15 @@ class EngineImages:
         only = "?type=image" if self.client.knows(1, 42) else ""
         fields = self.client.fields(f"/system/df{only}")
         return {
-            item.digest("Id"): (_known(item, "SharedSize"), _known(item, "Containers"))
+            _image_id(item): (_known(item, "SharedSize"), _known(item, "Containers"))
             for item in fields.objects("Images")
         }
+
+
+def _image_id(fields: Fields) -> Digest:
+    text = fields.text("Id")
+    # Podman leaves the algorithm away here and there.
+    return Digest("sha256", text) if _CONTAINER_ID.fullmatch(text) else fields.digest("Id")
 
 
 def _known(fields: Fields, key: str) -> int | None:
@@ -290,7 +296,7 @@ def _inspect(client: EngineClient, wanted: str) -> _Inspected:
         platform = Platform(printable(system), printable(architecture), variant).normalised()
     return _Inspected(
         wanted,
-        fields.digest("Id"),
+        _image_id(fields),
         _references(fields.texts("RepoTags")),
         _size(fields, "Size"),
         platform,
