@@ -10,8 +10,6 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Protocol
 
 from layerview.errors import FormatError, NotFoundError
-from layerview.layer.pack import pack_changes
-from layerview.layer.tree_changes import Change, compare_trees
 from layerview.layer.whiteouts import Whiteouts
 from layerview.progress import QUIET, Progress
 from layerview.text import printable
@@ -19,6 +17,7 @@ from layerview.text import printable
 if TYPE_CHECKING:
     from layerview.layer.apply import Applied
     from layerview.layer.tar_split import TarSplitWriter
+    from layerview.layer.tree_changes import Change
     from layerview.layer.windows import Readable
 
 _ID = re.compile(r"[a-f0-9]{64}(-init)?", re.ASCII)
@@ -131,6 +130,8 @@ def need(driver: Driver, id: str) -> str:
 
 def naive_changes(driver: Driver, id: str, parent: str | None) -> list[Change]:
     """Compare a layer's whole tree with its parent's."""
+    from layerview.layer.tree_changes import compare_trees
+
     with ExitStack() as held:
         lower, upper = _both(held, driver, id, parent)
         return compare_trees(lower, upper)
@@ -138,6 +139,9 @@ def naive_changes(driver: Driver, id: str, parent: str | None) -> list[Change]:
 
 def naive_diff(driver: Driver, id: str, parent: str | None) -> Iterator[bytes]:
     """Pack what differs between a layer's whole tree and its parent's."""
+    from layerview.layer.pack import pack_changes
+    from layerview.layer.tree_changes import compare_trees
+
     with ExitStack() as held:
         lower, upper = _both(held, driver, id, parent)
         yield from pack_changes(lower, upper, compare_trees(lower, upper))
@@ -145,6 +149,8 @@ def naive_diff(driver: Driver, id: str, parent: str | None) -> Iterator[bytes]:
 
 def naive_size(driver: Driver, id: str, parent: str | None) -> int:
     """Sum up the files that differ; each inode once (moby, pkg/archive, ChangesSize)."""
+    from layerview.layer.tree_changes import compare_trees
+
     with ExitStack() as held:
         lower, upper = _both(held, driver, id, parent)
         base = os.fsencode(upper)

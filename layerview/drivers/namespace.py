@@ -7,13 +7,10 @@ import json
 import os
 import pwd
 import signal
-import subprocess
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from layerview import errors
@@ -147,6 +144,8 @@ def _be_child(
             with os.fdopen(tell_answer, "wb") as out:
                 out.write(json.dumps(said).encode())
     except BaseException:
+        import traceback
+
         traceback.print_exc()
     finally:
         os._exit(status)
@@ -215,9 +214,19 @@ def _map_ids(child: int) -> None:
         return
     with suppress(PermissionError):
         # EPERM: newuidmap did its part and newgidmap did not.
-        Path(f"/proc/{child}/uid_map").write_text(f"0 {uid} 1\n")
-    Path(f"/proc/{child}/setgroups").write_text("deny")
-    Path(f"/proc/{child}/gid_map").write_text(f"0 {gid} 1\n")
+        _write(f"/proc/{child}/uid_map", f"0 {uid} 1\n")
+    _write(f"/proc/{child}/setgroups", "deny")
+    _write(f"/proc/{child}/gid_map", f"0 {gid} 1\n")
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
 
 
 def id_ranges(path: str, uid: int) -> list[tuple[int, int]]:
@@ -246,6 +255,8 @@ def id_ranges(path: str, uid: int) -> list[tuple[int, int]]:
 
 
 def _map_by_program(program: str, child: int, own: int, ranges: Sequence[tuple[int, int]]) -> bool:
+    import subprocess
+
     words = [program, str(child), "0", str(own), "1"]
     inside = 1
     for start, count in ranges:
@@ -291,7 +302,7 @@ def mapped_owners() -> Owners | None:
 
 def _map_here(name: str) -> tuple[tuple[int, int], ...]:
     try:
-        lines = Path(f"/proc/self/{name}").read_text().splitlines()
+        lines = _read(f"/proc/self/{name}").splitlines()
     except OSError:
         return ((0, _ALL),)
     return tuple((int(inside), int(count)) for inside, _, count in map(str.split, lines))
@@ -345,6 +356,6 @@ def _problem(code: int) -> tuple[str, str]:
 
 def _setting(name: str) -> str | None:
     try:
-        return Path(f"/proc/sys/{name}").read_text().strip()
+        return _read(f"/proc/sys/{name}").strip()
     except OSError:
         return None

@@ -8,7 +8,9 @@ import pwd
 import shutil
 import subprocess
 import sys
-import sysconfig
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = "/usr/bin/python3"
 PACKAGES = ["fastcrc", "isal", "backports", "pytest", "_pytest", "pluggy", "iniconfig", "packaging"]
-PACKAGES += ["pygments"]
+PACKAGES += ["pygments", "py"]
 
 
 def user(name: str) -> str:
@@ -43,30 +45,32 @@ def _version() -> str:
     return done.stdout.strip()
 
 
-def readable_site(folder: Path) -> Path:
-    """Copy layerview, its tests and what they import into a folder that everybody may read."""
+@contextmanager
+def readable_site() -> Iterator[Path]:
+    """Copy layerview, its tests and what they import into a folder that everybody may read.
+
+    It is none of pytest's: that shuts its folder of temporary files whenever it starts.
+    """
     if _version() != str(sys.version_info[:2]):
         pytest.skip(f"{PYTHON} is not of this version: compiled packages cannot be shared")
-    site = folder / "site"
-    if not site.exists():
-        site.mkdir()
+    leave_out = shutil.ignore_patterns("__pycache__")
+    with tempfile.TemporaryDirectory(prefix="layerview-site-") as made:
+        site = Path(made)
         for name in PACKAGES:
             found = importlib.util.find_spec(name)
             places = list(found.submodule_search_locations or ()) if found else []
             for place in places:
-                shutil.copytree(place, site / name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(place, site / name, ignore=leave_out)
+            if found is not None and found.origin is not None and not places:
+                shutil.copy(found.origin, site)
         for name in ("layerview", "tests"):
-            shutil.copytree(ROOT / name, site / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, site / name, ignore=leave_out)
         (site / "tests/conftest.py").unlink()
-        shutil.copy(ROOT / "pyproject.toml", site)
-        # Metadata that `packaging` and pytest look for is not needed; the folder's rights are.
-        subprocess.run(["chmod", "-R", "a+rX", str(site)], check=True)
-    for above in [site, *site.parents]:
-        if str(above).startswith(str(Path(sysconfig.get_paths()["data"]))):
-            break
-        if above.stat().st_uid == os.geteuid() and not above.stat().st_mode & 0o001:
-            above.chmod(above.stat().st_mode | 0o011)
-    return site
+        (site / "pytest.ini").write_text(
+            "[pytest]\nmarkers = conformance\nfilterwarnings = error\n"
+        )
+        subprocess.run(["chmod", "-R", "a+rX", made], check=True)
+        yield site
 
 
 def as_user(

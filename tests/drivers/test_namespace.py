@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,10 @@ RUN = "from layerview.drivers.namespace import *; import os, sys, time, signal; 
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site() -> Iterator[Path]:
     user("lvuser")
-    return readable_site(tmp_path_factory.mktemp("people"))
+    with readable_site() as made:
+        yield made
 
 
 def start(site: Path, code: str) -> subprocess.Popen[str]:

@@ -131,11 +131,8 @@ def test_what_cannot_be_removed_is_named(tmp_path: Path) -> None:
         subprocess.run(["chattr", "-i", str(tree / "fixed")], check=True)
 
 
-def test_a_user_removes_own_folders_whatever_their_modes(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
+def test_a_user_removes_own_folders_whatever_their_modes() -> None:
     name = user("lvplain")
-    site = readable_site(tmp_path_factory.mktemp("people"))
     code = """
 import os, tempfile
 from layerview.drivers.removal import remove_tree
@@ -148,5 +145,6 @@ remove_tree(top, "tree")
 print(os.listdir(top))
 os.rmdir(top)
 """
-    done = as_user(name, site, "-c", code)
+    with readable_site() as site:
+        done = as_user(name, site, "-c", code)
     assert (done.stdout, done.stderr) == ("[]\n", "")
