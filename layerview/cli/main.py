@@ -44,9 +44,11 @@ See every layer of a container image, and which layer each file resolves from.
 
 Without a command the terminal UI opens, on IMAGE or on the list of images. IMAGE is a file or a
 folder (what docker save writes, an OCI layout or archive, a root file system), "-" for standard
-input, demo: for the demo image, or a name with its transport in front:
+input, demo: for the demo image, or a name, as nginx:latest, that is looked up in the local storage
+area and then in the Docker Engine. A transport in front of it says where:
   docker-archive:FILE[:REFERENCE]   oci:DIR[:REFERENCE]   oci-archive:FILE[:REFERENCE]
-  data-root:DIR[:NAME]   data-root:DIR:container:NAME   local:NAME   docker-daemon:NAME
+  data-root:DIR[:NAME]   data-root:DIR:container:NAME   local:NAME
+  docker-daemon:NAME   docker-daemon:container:NAME   docker-daemon:ENGINE::NAME
 
 commands (layerview COMMAND --help tells more):
 {commands}

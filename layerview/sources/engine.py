@@ -244,16 +244,11 @@ def open_in_engine(
         NotFoundError: when the engine has no such image.
         LayerviewError: when the engine does not answer, or the image can't be read.
     """
-    from layerview.sources.resolve import may_be_a_name
-
-    engine, _, wanted = name.rpartition("::")
-    client = EngineClient(named(engine) if engine else current_endpoint())
+    client, wanted = _client_and_name(name)
     if wanted.startswith(_CONTAINER):
         return _open_container(client, wanted.removeprefix(_CONTAINER))
     if not wanted:
         _say_which(client)
-    if not may_be_a_name(wanted):
-        raise UsageError(f"{printable(wanted[:120])} is no name of an image, and no ID")
     found = _inspect(client, wanted)
     info = _info(client)
     if platform is not None and found.platform is not None and not info.containerd_store:
@@ -272,6 +267,28 @@ def open_in_engine(
     return _as_of_engine(image, client, found)
 
 
+def describe_in_engine(name: str) -> EngineImage:
+    """Ask what an image is; nothing of it is read.
+
+    Args:
+        name: as for `open_in_engine`, but no container.
+
+    Raises:
+        NotFoundError: when the engine has no such image.
+        LayerviewError: when the engine does not answer.
+    """
+    client, wanted = _client_and_name(name)
+    found = _inspect(client, wanted)
+    return EngineImage(
+        client.endpoint, found.image_id, found.references, (), found.created, found.size
+    )
+
+
+def _client_and_name(name: str) -> tuple[EngineClient, str]:
+    engine, _, wanted = name.rpartition("::")
+    return EngineClient(named(engine) if engine else current_endpoint()), wanted
+
+
 @dataclass(frozen=True, slots=True)
 class _Inspected:
     """What an engine says of one image."""
@@ -279,11 +296,16 @@ class _Inspected:
     wanted: str
     image_id: Digest
     references: tuple[str, ...]
+    created: int
     size: int
     platform: Platform | None
 
 
 def _inspect(client: EngineClient, wanted: str) -> _Inspected:
+    from layerview.sources.resolve import may_be_a_name
+
+    if not may_be_a_name(wanted):
+        raise UsageError(f"{printable(wanted[:120])} is no name of an image, and no ID")
     try:
         fields = client.fields(f"/images/{wanted}/json")
     except NotInEngine:
@@ -298,9 +320,21 @@ def _inspect(client: EngineClient, wanted: str) -> _Inspected:
         wanted,
         _image_id(fields),
         _references(fields.texts("RepoTags")),
+        _seconds(fields.optional_text("Created")),
         _size(fields, "Size"),
         platform,
     )
+
+
+def _seconds(recorded: str | None) -> int:
+    """Read an RFC 3339 time as seconds since 1970; 0 where there is none."""
+    from datetime import UTC, datetime
+
+    try:
+        moment = datetime.fromisoformat(recorded or "")
+        return max(0, int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()))
+    except (ValueError, OverflowError):
+        return 0
 
 
 def _streamed(

@@ -118,6 +118,9 @@ def look(line: Listed, platform: str | None, progress: Progress) -> list[Listed]
     choices: list[ImageChoice | None] = [None]
     lines: list[Listed] = []
     try:
+        told = _told_by_engine(line.name)
+        if told is not None:
+            return [told]
         try:
             image = open_image(line.name, platform=platform, progress=progress)
         except SeveralImages as several:
@@ -157,6 +160,38 @@ def look(line: Listed, platform: str | None, progress: Progress) -> list[Listed]
         line.error = printable(str(error))
         return lines or [line]
     return lines
+
+
+def _told_by_engine(name: str) -> Listed | None:
+    """Describe an image of an engine: opening it might stream all of it; None for all else."""
+    from layerview.sources.resolve import split_name
+
+    transport, called, _ = split_name(name)
+    if transport == "name" and _is_in_area(called):
+        return None
+    container = called.rpartition("::")[2].startswith("container:")
+    if transport not in ("docker-daemon", "name") or not called or container:
+        return None
+    from layerview.sources.engine import describe_in_engine
+
+    image = describe_in_engine(called)
+    title, tag = split_reference(image.references[0] if image.references else "")
+    line = Listed(name, title or printable(called), tag, image.image_id.short)
+    line.place, line.told = "docker", image.size
+    line.storage = image.engine.address
+    line.location = printable(image.engine.address.removeprefix("unix://"))
+    return line
+
+
+def _is_in_area(name: str) -> bool:
+    from layerview.store.area import default_root
+    from layerview.store.data_root import DataRoot
+
+    try:
+        DataRoot(default_root()).image(name)
+    except LayerviewError:
+        return False
+    return True
 
 
 def split_reference(reference: str) -> tuple[str, str]:

@@ -27,10 +27,17 @@ from layerview.errors import (
 from layerview.progress import Progress
 from layerview.sources import docker_context, engine_client
 from layerview.sources.docker_context import Endpoint
-from layerview.sources.engine import EngineImages, list_engines, look_at, open_in_engine
+from layerview.sources.engine import (
+    EngineImages,
+    describe_in_engine,
+    list_engines,
+    look_at,
+    open_in_engine,
+)
 from layerview.sources.engine_client import EngineClient, EngineError, NotInEngine
 from layerview.sources.loading import load_layers
 from layerview.sources.resolve import SeveralImages, open_image
+from layerview.tui.listing import Listed, look
 from tests.support import archives, tars
 from tests.support.commands import Command
 from tests.support.engines import FakeEngine, answer, chunked, fake_engine
@@ -507,3 +514,22 @@ def test_info_that_is_odd_is_one_line(engine: FakeEngine) -> None:
         assert look_at(Endpoint("x", engine.address)).error
     engine.lay("/info", answer({"DriverStatus": {"a": json.loads("[1]")}}))
     assert look_at(Endpoint("x", engine.address)).error == ""
+
+
+def test_an_image_is_described_without_being_opened(engine: FakeEngine) -> None:
+    image = describe_in_engine("shop/web:7")
+    assert (image.references, image.size, image.shared_size) == (("shop/web:7",), 4096, None)
+    assert image.name == "docker-daemon:shop/web:7"
+    assert not any("/get" in path for path in engine.asked)
+    with pytest.raises(NotFoundError):
+        describe_in_engine("nosuch")
+
+
+@pytest.mark.parametrize("name", ["docker-daemon:shop/web:7", "shop/web"])
+def test_the_images_screen_streams_nothing(engine: FakeEngine, name: str) -> None:
+    found = look(Listed(name, "x"), None, Progress())
+    assert [(line.title, line.tag, line.size, line.error) for line in found] == [
+        ("shop/web", "7", 4096, "")
+    ]
+    assert not any("/get" in path for path in engine.asked)
+    assert look(Listed("docker-daemon:nosuch", "x"), None, Progress())[0].error

@@ -200,7 +200,11 @@ files, and the search column beside the layers shows which layer each one comes 
         self._show_subject()
         self._show_details()
         self.query_one(FileTree).clear("Reading the layers", "Esc stops")
-        self.app.remember(self.image_name)
+        place, name = message.opened.image.place, self.image_name
+        if place in ("docker-daemon", "local") and not name.startswith(f"{place}:"):
+            # A bare name may be a file's some day, or another place's.
+            name = f"{place}:{name}"
+        self.app.remember(name)
         self.call_after_refresh(self.load_layers)
 
     @on(ImageWork.Ambiguous)
