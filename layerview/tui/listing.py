@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from layerview.errors import LayerviewError
+from layerview.errors import LayerviewError, NotFoundError
 from layerview.oci.instruction import instruction
 from layerview.progress import Progress
 from layerview.text import printable
@@ -174,7 +174,12 @@ def _told_by_engine(name: str) -> Listed | None:
         return None
     from layerview.sources.engine import describe_in_engine
 
-    image = describe_in_engine(called)
+    try:
+        image = describe_in_engine(called)
+    except LayerviewError as error:
+        if transport != "name":
+            raise
+        raise NotFoundError(f"{called}: no such file or folder; {error}") from None
     title, tag = split_reference(image.references[0] if image.references else "")
     line = Listed(name, title or printable(called), tag, image.image_id.short)
     line.place, line.told = "docker", image.size
