@@ -40,7 +40,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     for check in [*machine, *checks]:
         mark = "ok" if check.ok else "--" if check in machine else "WRONG"
         print(f"{mark:<5}  {printable(check.name)}: {printable(check.found)}")
-        if not check.ok and check.remedy:
+        if check.remedy:
             print(f"       -> {printable(check.remedy)}")
     return 0 if ok else 1
 
@@ -65,7 +65,7 @@ def _area_checks(arguments: argparse.Namespace, progress: TerminalProgress) -> l
         return [Check("area", False, str(error))]
     check = AreaCheck(place, progress)
     checks = check.run()
-    if arguments.repair and not all(each.ok for each in checks):
+    if arguments.repair:
         for line in repair(place, checks, say):
             say(f"repaired: {line}")
         checks = check.run()

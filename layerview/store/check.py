@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from layerview.errors import Cancelled, LayerviewError
@@ -25,7 +26,7 @@ from layerview.progress import QUIET, Progress
 from layerview.store.area import Area
 from layerview.store.data_root import DataRoot, LayerRecord
 from layerview.store.durable import named, read_small
-from layerview.store.intents import Intents
+from layerview.store.intents import Intent, Intents
 from layerview.store.layout import Layout, sha256_digest
 from layerview.store.locks import live_engine
 from layerview.store.rebuilding import rebuilt
@@ -67,6 +68,7 @@ class AreaCheck:
         self._progress = progress
         self._checks: list[Check] = []
         self._problems = 0
+        self._open: list[Intent] = []
 
     def run(self) -> list[Check]:
         """Look everything through; problems come first, by what they are about."""
@@ -112,29 +114,29 @@ class AreaCheck:
             self._checks.append(Check("area", True, f"{self._area.root}, version 1"))
 
     def _intents(self) -> None:
-        before = self._problems
-        intents = Intents(self._area.own, self._area.scratch)
-        remedy = "`layerview doctor --repair`, or the next command that changes the area"
+        """What was interrupted is no harm: it says what it is about, and is passed over below."""
+        self._open = []
+        before, live = self._problems, 0
+        title = "unfinished work"
+        said: list[str] = []
         try:
-            live = 0
-            for intent, lives in intents.listed():
+            for intent, lives in Intents(self._area.own, self._area.scratch).listed():
+                self._open.append(intent)
                 live += lives
                 if not lives:
                     what = "the deletion of an image" if intent.why == "remove" else "a load"
-                    self._problem(
-                        "unfinished work",
-                        f"{what} under {intent.driver} was interrupted",
-                        remedy,
-                        _nothing,
-                    )
+                    said.append(f"{what} under {intent.driver} was interrupted")
         except LayerviewError as error:
-            self._problem("unfinished work", str(error))
+            self._problem(title, str(error))
             return
-        if not live:
-            for name in _listed(self._area.scratch):
-                path = os.path.join(self._area.scratch, name)
-                self._problem("unfinished work", f"{path} was left behind", remedy, _nothing)
-        self._done("unfinished work", before, f"{live} under way" if live else "none")
+        left = 0 if live else len(_listed(self._area.scratch))
+        if left:
+            said.append(f"{left} temporary files were left behind")
+        if said:
+            remedy = "the next command that changes the area clears it up, or doctor --repair"
+            self._checks += [Check(title, True, each, remedy) for each in said]
+        else:
+            self._done(title, before, f"{live} under way" if live else "none")
 
     # -- images -------------------------------------------------------------------------------
 
@@ -175,6 +177,8 @@ class AreaCheck:
         path = os.path.join(layout.images_metadata, name)
         notes = _listed(path)
         if name not in known:
+            if any(each.image is not None and each.image.hex == name for each in self._open):
+                return
             if set(notes) <= {"parent", "lastUpdated"}:
                 self._problem(
                     title,
@@ -319,7 +323,7 @@ class AreaCheck:
         home = os.path.dirname(layout.layer_folder("0" * 64))
         if os.path.basename(home) == "0" * 64:
             home = os.path.dirname(home)
-        held, caches = self._held(layout.driver), _build_caches(layout.root)
+        held, caches = self._held(layout), _build_caches(layout.root)
         count = 0
         for name in _listed(home):
             path = os.path.join(home, name)
@@ -333,12 +337,15 @@ class AreaCheck:
             self._problem(title, f"{path} belongs to no layer and no container")
         self._done(title, before, f"{count}, each a layer's, a container's or a build's")
 
-    def _held(self, driver: str) -> set[str]:
-        try:
-            listed = list(Intents(self._area.own, self._area.scratch).listed())
-        except LayerviewError:
-            return set()
-        return {id for intent, _ in listed if intent.driver == driver for id in intent.ids}
+    def _held(self, layout: Layout) -> set[str]:
+        """Return the driver's IDs that open intents and interrupted deletions are about."""
+        held = {id for each in self._open if each.driver == layout.driver for id in each.ids}
+        for name in _listed(layout.layers):
+            if name.endswith("-removing"):
+                path = os.path.join(layout.layers, name, "cache-id")
+                with suppress(LayerviewError):
+                    held.add(read_small(path, 4096).decode("utf-8", "replace"))
+        return held
 
     def _links(self, layout: Layout, records: list[LayerRecord]) -> None:
         """Check overlay2's short links and its lists of lower layers."""
@@ -387,9 +394,12 @@ class AreaCheck:
             if found != ":".join(wanted):
                 self._problem(title, f"{path} does not list the layers below", _LOAD)
         folder = os.path.join(layout.home, "l")
+        held = self._held(layout)
         for name in _listed(folder):
             path = os.path.join(folder, name)
             if os.path.islink(path) and not os.path.exists(path):
+                if os.readlink(path).removeprefix("../").removesuffix("/diff") in held:
+                    continue
                 self._problem(
                     title,
                     f"{path} leads nowhere",
@@ -429,7 +439,7 @@ class AreaCheck:
     def _leftovers(self, layout: Layout) -> None:
         before = self._problems
         title = f"{layout.driver}: leftovers"
-        held = self._held(layout.driver)
+        held = self._held(layout)
         for name in _listed(layout.layers_tmp):
             if name.removeprefix("layer-") not in held:
                 path = os.path.join(layout.layers_tmp, name)
@@ -440,12 +450,9 @@ class AreaCheck:
             if name in known:
                 continue
             if name.endswith("-removing"):
-                self._problem(
-                    title,
-                    f"{path}: a deletion was interrupted",
-                    "`layerview doctor --repair` finishes it",
-                    _nothing,
-                )
+                said = f"the deletion of layer {name[:12]} was interrupted"
+                remedy = "the next command that changes the area finishes it, or doctor --repair"
+                self._checks.append(Check("unfinished work", True, said, remedy))
             else:
                 self._problem(title, f"{path} is no layer")
         self._done(title, before, "none")
@@ -481,15 +488,11 @@ def repair(area: Area, checks: list[Check], waiting: Callable[[str], None]) -> l
         done += writing.recovered
         with writing.lock.hold():
             for check in checks:
-                if check.ok or check.repair is None or check.repair is _nothing:
+                if check.ok or check.repair is None:
                     continue
                 check.repair(writing)
                 done.append(check.found)
     return done
-
-
-def _nothing(writing: Writing) -> None:
-    """Nothing more than what beginning to write does by itself."""
 
 
 def _untagging(driver: str, reference: str) -> Callable[[Writing], None]:
