@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from layerview.layer.tree_changes import Change
     from layerview.layer.windows import Readable
 
-_ID = re.compile(r"[a-f0-9]{64}(-init)?", re.ASCII)
+_ID = re.compile(r"([a-f0-9]{64}|[a-z0-9]{25})(-init)?", re.ASCII)
 
 
 class Driver(Protocol):
     """Keeps layers and containers' file systems on disk, each under an ID of the driver's own.
 
-    An ID has 64 hexadecimal digits, and `-init` behind them for a container's first layer. What
-    is made under an ID is made in place: where that may be cut short, its caller notes the ID
-    before and calls `remove` afterwards, which copes with whatever is there.
+    An ID has 64 hexadecimal digits (25 letters and digits where BuildKit made it), and `-init`
+    behind them for a container's first layer. What is made under an ID is made in place: where
+    that may be cut short, its caller notes the ID before and calls `remove` afterwards, which
+    copes with whatever is there.
     """
 
     name: str

@@ -47,7 +47,7 @@ MAX_DEPTH = 128
 """Layers below one, as in Docker's driver."""
 
 _LINK = re.compile(r"l/[A-Z2-7]{26}", re.ASCII)
-_TARGET = re.compile(r"\.\./([a-f0-9]{64}(?:-init)?)/diff", re.ASCII)
+_TARGET = re.compile(r"\.\./((?:[a-f0-9]{64}|[a-z0-9]{25})(?:-init)?)/diff", re.ASCII)
 _MOST = 64 * 1024
 """Bytes of a `lower` file that are read: Docker's longest has 3,711."""
 

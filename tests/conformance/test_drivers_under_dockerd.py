@@ -1,0 +1,201 @@
+"""Each driver under a real Docker Engine, as a plugin, beside an engine with Docker's own overlay2.
+
+What both are asked to do gives the same IDs, DiffIDs, changes and files.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.dockerd import Dockerd
+
+LAB = os.environ.get("LAYERVIEW_LAB_IMAGES", "")
+NAMES = ["busybox", "whiteouts", "opaque", "hardlinks", "kinds", "meta", "deep", "empty"]
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = [
+    pytest.mark.conformance,
+    pytest.mark.skipif(not LAB, reason="LAYERVIEW_LAB_IMAGES names no folder of lab images"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="an engine needs root"),
+    pytest.mark.skipif(shutil.which("nsenter") is None, reason="nsenter is not installed"),
+]
+
+# Every time that a layer would record is set, so that the same steps give the same bytes.
+BUILD = """\
+FROM lab/whiteouts
+COPY --chown=7:8 one two/ /copied/
+RUN mkdir -p /new/deep && echo new >/new/deep/file && ln /new/deep/file /new/hard && \
+    ln -s deep/file /new/link && chmod 4755 /new/deep/file && chown 33:44 /new && \
+    find /new -exec touch -h -d @1000000000 {} + && touch -d @1000000000 /copied/one
+RUN rm -r /new/deep /copied/in-two && mkdir /new/deep && echo again >/new/deep/other && \
+    find /new /copied -exec touch -h -d @1000000001 {} +
+CMD ["sh"]
+"""
+WORK = """\
+set -e
+mkdir -p /work/sub; echo data >/work/sub/f; rm /new/deep/other; chmod 0700 /new; rm -rf /copied
+echo appended >>/etc/passwd-lab
+find /work /new /etc/passwd-lab -exec touch -h -d @1000000002 {} +
+"""
+
+
+@contextmanager
+def plugged(driver: str, folder: Path) -> Iterator[Dockerd]:
+    """An engine whose storage driver is one of layerview's."""
+    name = f"layerview-{driver}-{os.getpid()}"
+    socket = f"/run/docker/plugins/{name}.sock"
+    engine = Dockerd(name, more=["--experimental"])
+    # The trees must be mounted where the engine's containers see them, and /proc is the engine's.
+    log = folder / "plugin.log"
+    enter = ["nsenter", "--target", str(_inner(engine)), "--mount", "--pid", f"--wd={ROOT}"]
+    with open(log, "wb") as out:
+        plugin = subprocess.Popen(
+            [*enter, sys.executable, "-m", "tests.conformance.graph_plugin", socket, driver],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            cwd=ROOT,
+        )
+    try:
+        with engine:
+            yield engine
+        said = log.read_text()
+        assert said == "", said
+    finally:
+        plugin.kill()
+        plugin.wait()
+        with suppress(FileNotFoundError):
+            os.unlink(socket)
+
+
+def _inner(engine: Dockerd) -> int:
+    """Return the engine's own process, within its namespaces."""
+    outer = engine._process.pid
+    for _ in range(500):
+        with suppress(OSError, ValueError):
+            child = int(Path(f"/proc/{outer}/task/{outer}/children").read_text())
+            if "dockerd" in Path(f"/proc/{child}/cmdline").read_text():
+                return child
+        time.sleep(0.01)
+    pytest.skip("no engine starts here")
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Dockerd]:
+    with Dockerd("overlay2") as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module", params=["overlay2", "vfs"])
+def ours(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with plugged(request.param, tmp_path_factory.mktemp("plugin")) as engine:
+        yield engine
+
+
+def image(engine: Dockerd, name: str) -> tuple[str, list[str], int]:
+    found = engine.inspect(name)
+    return found["Id"], found["RootFS"].get("Layers", []), found["Size"]
+
+
+def diff_ids(engine: Dockerd, name: str) -> list[str]:
+    layers: list[str] = engine.inspect(name)["RootFS"]["Layers"]
+    return layers
+
+
+def test_the_engine_uses_the_driver(ours: Dockerd) -> None:
+    assert json.loads(ours.docker("info", "--format", "{{json .Driver}}")).startswith("layerview-")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_load_and_save(name: str, ours: Dockerd, own: Dockerd) -> None:
+    for engine in (ours, own):
+        engine.docker("load", "-i", f"{LAB}/docker/{name}.tar")
+    assert image(ours, f"lab/{name}")[:2] == image(own, f"lab/{name}")[:2]
+    saved = [members(engine.docker("save", f"lab/{name}")) for engine in (ours, own)]
+    assert saved[0] == saved[1]
+
+
+def members(archive: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        return {
+            member.name: file.read()
+            for member in opened
+            if member.isfile() and (file := opened.extractfile(member)) is not None
+        }
+
+
+def context(folder: Path) -> Path:
+    (folder / "two").mkdir()
+    for name in ("one", "two/in-two", "two/too"):
+        (folder / name).write_text(name)
+    (folder / "Dockerfile").write_text(BUILD)
+    for path in [*folder.rglob("*"), folder]:
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    return folder
+
+
+@pytest.mark.parametrize("buildkit", ["0", "1"], ids=["classic", "buildkit"])
+def test_build_run_diff_commit(buildkit: str, ours: Dockerd, own: Dockerd, tmp_path: Path) -> None:
+    place = context(tmp_path)
+    seen = []
+    for engine in (ours, own):
+        engine.docker("load", "-i", f"{LAB}/docker/whiteouts.tar")
+        tag = f"built-{buildkit}"
+        done = subprocess.run(
+            ["docker", "build", "--network", "none", "--no-cache", "-t", tag, str(place)],
+            env={
+                **engine.env,
+                "DOCKER_BUILDKIT": buildkit,
+                "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
+            },
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        container = f"c-{buildkit}"
+        engine.docker("run", "--network", "none", "--name", container, tag, "sh", "-c", WORK)
+        look = "find / -xdev ! -path '/proc*' ! -path '/sys*' ! -path '/dev*' ! -path '/etc/host*' "
+        look += "! -path '/etc/resolv*' -exec stat -c '%N %a %u %g %F %s' {} + | sort"
+        tree = engine.docker("run", "--rm", "--network", "none", tag, "sh", "-c", look)
+        changes = sorted(engine.docker("diff", container).decode().splitlines())
+        engine.docker("commit", container, f"committed-{buildkit}")
+        seen.append((tree, changes, diff_ids(engine, f"committed-{buildkit}")))
+        shown = engine.docker(
+            *("run", "--rm", "--network", "none", f"committed-{buildkit}", "cat", "/work/sub/f")
+        )
+        assert shown == b"data\n"
+        engine.docker("rm", container)
+    (tree, changes, layers), expected = seen
+    assert tree.decode().splitlines() == expected[0].decode().splitlines()
+    assert changes == expected[1]
+    assert layers == expected[2]
+
+
+def test_everything_can_be_removed(ours: Dockerd) -> None:
+    # Parents go with their children, or are refused while these are there.
+    for _ in range(20):
+        ids = ours.docker("images", "--quiet", "--all", "--no-trunc").decode().split()
+        if not ids:
+            break
+        words = ["docker", "rmi", "--force", *dict.fromkeys(ids)]
+        subprocess.run(words, env=ours.env, capture_output=True, timeout=120, check=False)
+    assert ours.docker("images", "--quiet", "--all") == b""
+    ours.docker("builder", "prune", "--all", "--force")
+    [home] = [path for path in ours.data.iterdir() if path.name.startswith("layerview-")]
+    kept = [path.name for path in home.glob("overlay2/*")] + list(home.glob("vfs/dir/*"))
+    assert kept in ([], ["l"])
+    assert list(home.glob("overlay2/l/*")) == []
