@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -37,8 +38,17 @@ def run(words: Sequence[str]) -> int:
     return in_area(arguments, lambda: _load(arguments))
 
 
+def _driver(root: str, wanted: str | None) -> str:
+    """Return the driver to load under; one that the area has already is not tried again."""
+    from layerview.drivers.probe import choose_driver, make_driver
+
+    name = wanted or os.environ.get("LAYERVIEW_DRIVER", "")
+    if name and os.path.isdir(os.path.join(root, "image", name, "layerdb", "sha256")):
+        return make_driver(name, root).name
+    return choose_driver(root, wanted).name
+
+
 def _load(arguments: argparse.Namespace) -> int:
-    from layerview.drivers.probe import choose_driver
     from layerview.sources.several import open_all
     from layerview.transfer.load import load
 
@@ -49,7 +59,8 @@ def _load(arguments: argparse.Namespace) -> int:
         open_all(arguments.image, platform=arguments.platform, progress=progress) as images,
         place.writing(say) as writing,
     ):
-        driver = choose_driver(place.root, arguments.driver).name
+        with writing.lock.hold():
+            driver = _driver(place.root, arguments.driver)
         for image in images:
             count += 1
             if arguments.tag is not None and count > 1:

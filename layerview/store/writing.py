@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -44,6 +45,10 @@ if TYPE_CHECKING:
 
 MAX_LAYERS = 125
 """Layers of an image: Docker's layer store refuses more ("max depth exceeded")."""
+TRIAL = ".layerview-probe-"
+"""How the folders begin in which drivers are tried; see drivers.probe."""
+_TRIAL_AGE = 60
+"""Seconds after which nobody is at it any more."""
 _TAR_SPLIT = "tar-split.json.gz"
 _MAX_DIGESTS = 50
 """Registry digests that are kept by layer, as in Docker's distribution/metadata."""
@@ -392,11 +397,25 @@ class Writing:
         for name in os.listdir(self.area.scratch):
             with named(self.area.scratch):
                 os.unlink(os.path.join(self.area.scratch, name))
+        self._clear_trials()
         opened = [intent for intent, live in self._intents.listed() if not live]
         for why in ("remove", "load"):
             done += [self._finish(intent) for intent in opened if intent.why == why]
         for driver in self._known_drivers():
             done.extend(self._finish_removals(self.layout(driver)))
+
+    def _clear_trials(self) -> None:
+        """Take away what a process left that died while it tried which drivers work here."""
+        for name in os.listdir(self.area.root):
+            path = os.path.join(self.area.root, name)
+            if not name.startswith(TRIAL) or time.time() - os.lstat(path).st_mtime < _TRIAL_AGE:
+                continue
+            from layerview.drivers.mounts import detach
+
+            with suppress(OSError):
+                detach(os.path.join(path, "m"))
+            with suppress(LayerviewError):  # another one's, perhaps: it does no harm
+                _remove_folder(path)
 
     def _finish(self, intent: Intent) -> str:
         layout = self.layout(intent.driver)
