@@ -257,7 +257,13 @@ def open_archive(
 
     if transport != "oci-archive":
         saved = docker_archive.saved_images(archive) if _is_saved(archive, transport) else []
-        if saved:
+        # manifest.json has one platform of each image; the index beside it may have more.
+        elsewhere = transport is None and selector is None and b"index.json" in archive.members
+        if saved and not (
+            elsewhere
+            and wanted is not None
+            and not any(docker_archive.platform_matches(archive, one, wanted) for one in saved)
+        ):
             return _open_saved(archive, saved, selector, wanted)
         if transport == "docker-archive":
             raise FormatError(
