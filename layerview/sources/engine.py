@@ -82,8 +82,12 @@ class EngineImage:
     def name(self) -> str:
         """What `open_image` takes."""
         called = self.references[0] if self.references else str(self.image_id)
-        where = "" if self.engine.current else f"{self.engine.address}::"
-        return f"{TRANSPORT}:{where}{called}"
+        if self.engine.current:
+            return f"{TRANSPORT}:{called}"
+        # A context also says how the engine is spoken to.
+        context = self.engine.name.removeprefix("context ")
+        where = context if context != self.engine.name else self.engine.address
+        return f"{TRANSPORT}:{where}::{called}"
 
 
 # Listing -------------------------------------------------------------------------------------

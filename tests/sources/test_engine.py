@@ -242,6 +242,8 @@ def test_another_engine_is_named_before_the_image(engine: FakeEngine, tmp_path: 
         assert engine.asked == []
         images = EngineImages(Endpoint("second", second.address)).list()
         assert images[0].name == f"docker-daemon:{second.address}::shop/web:7"
+        images = EngineImages(Endpoint("context far", second.address)).list()
+        assert images[0].name == "docker-daemon:far::shop/web:7"
 
 
 def test_a_container_without_a_readable_root_says_what_to_do(engine: FakeEngine) -> None:
