@@ -102,8 +102,9 @@ def apply(
         whiteouts: how to write down what the layer deletes.
         tar_split: filled, and closed when all is well.
         owners: what to make of owners; None: as they are for root, else noted in OVERRIDE.
-        lower: opens a path of the layers below (None: nothing is there), for hard links to files
-            that this layer does not hold, and for folders that it does not name.
+        lower: opens a path of the layers below, with O_PATH or for reading, without following a
+            link (None: nothing is there): for hard links to what this layer does not hold, and
+            for folders that it does not name.
         progress: told about the work.
         what: what that is, in progress and errors.
 
@@ -372,18 +373,26 @@ class _Unpacking:
         try:
             kept = self._place(row, path, data, stored, not escaped)
         except _Skip as skip:
-            self.lines.say(path, str(skip))
             kept = None
+            self._leave_out(path, str(skip))
         except OSError as error:
             if error.errno not in _LEFT_OUT:
                 raise
-            self.lines.say(path, f"left out: {(error.strerror or '').lower()}")
             kept = None
+            self._leave_out(path, f"left out: {(error.strerror or '').lower()}")
         if self.tar_split is not None:
             if kept is None:
                 self.tar_split.file(name, 0, None)
             else:
                 self.tar_split.file(name, stored, kept)
+
+    def _leave_out(self, recorded: bytes, why: str) -> None:
+        """Say why an entry is not made; one of the same name before it is gone nevertheless."""
+        path = self.about
+        self.lines.say(recorded, why)
+        if path and (path in self.files or path in self.folders):
+            parent, _, name = path.rpartition(b"/")
+            self._clear(path, self.opened.open(parent), name)
 
     def _place(self, row: int, path: bytes, data: int, stored: int, faithful: bool) -> int | None:
         """Make an entry; return the sum of its bytes, or None when they are not its file's."""
@@ -405,7 +414,7 @@ class _Unpacking:
             if real not in self.folders:
                 self._enter(real)
             parent = real
-            path = parent + b"/" + name if parent else name
+            self.about = path = parent + b"/" + name if parent else name
         kind = self.entries.kinds[row]
         if kind == Kind.DIR:
             self._make_folder(row, path, parent, name)
@@ -676,7 +685,8 @@ class _Unpacking:
         """Copy a file, with its attributes as they are on disk."""
         state = os.fstat(source)
         if not stat.S_ISREG(state.st_mode):
-            raise _Skip("a hard link to no regular file, which can't be kept; left out")
+            self._copy_node(source, state, path, parent, name)
+            return
         there = f"/proc/self/fd/{source}"
         reading = os.open(there, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
@@ -693,6 +703,38 @@ class _Unpacking:
             os.close(reading)
         if not self.full:
             self.size += state.st_size
+
+    def _copy_node(
+        self, source: int, state: os.stat_result, path: bytes, parent: bytes, name: bytes
+    ) -> None:
+        form = stat.S_IFMT(state.st_mode)
+        if form not in (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK):
+            raise _Skip("a hard link to a folder or socket; left out")
+        if form == stat.S_IFCHR and state.st_rdev == 0:
+            raise _Skip("a hard link to what is deleted; left out")
+        target = os.readlink(b"", dir_fd=source) if form == stat.S_IFLNK else b""
+        folder = self.opened.open(parent)
+
+        def make() -> None:
+            if target:
+                os.symlink(target, name, dir_fd=folder)
+            else:
+                os.mknod(name, state.st_mode, state.st_rdev, dir_fd=folder)
+
+        try:
+            make()
+        except FileExistsError:
+            self._clear(path, folder, name)
+            make()
+        with suppress(PermissionError):
+            os.chown(name, state.st_uid, state.st_gid, dir_fd=folder, follow_symlinks=False)
+        if target:
+            self.symlinks[path] = target
+        else:
+            os.chmod(name, stat.S_IMODE(state.st_mode), dir_fd=folder)
+        os.utime(name, ns=_times(state), dir_fd=folder, follow_symlinks=False)
+        if not self.full:
+            self.size += len(target)
 
     def _link_plink(self, path: bytes, folder: int, name: bytes, target: bytes) -> None:
         kept = self.plinks.get(target)
@@ -801,18 +843,31 @@ class _Unpacking:
 
     def finish(self, progress: Progress) -> None:
         """Carry out or mark the deletions; give the folders their attributes."""
+        # The folders first: one that holds a deletion is this layer's, and not deleted itself.
+        places = []
         for path, row in self.deleted.items():
-            parent, _, name = path.rpartition(b"/")
             self.about = path
             progress.check()
-            if not self._can_hold(parent) or path in self.files:
-                continue
-            try:
+            parent = path.rpartition(b"/")[0]
+            if self._can_hold(parent) and path not in self.files:
                 self._enter(parent)
-                if path in self.folders:
-                    self.opaque.setdefault(path, row)
-                else:
-                    self._delete(path, self.opened.open(parent), name, row)
+                places.append((path, row))
+        for path in list(self.opaque):
+            self.about = path
+            progress.check()
+            if self._can_hold(path):
+                self._enter(path)
+            else:
+                del self.opaque[path]
+        for path, row in places:
+            self.about = path
+            progress.check()
+            if path in self.folders:
+                self.opaque.setdefault(path, row)
+                continue
+            parent, _, name = path.rpartition(b"/")
+            try:
+                self._delete(path, self.opened.open(parent), name, row)
             except OSError as error:
                 if error.errno not in _LEFT_OUT or error.errno == errno.EPERM:
                     raise
@@ -820,9 +875,7 @@ class _Unpacking:
         for path, row in self.opaque.items():
             self.about = path
             progress.check()
-            if self._can_hold(path):
-                self._enter(path)
-                self._hide(path, row)
+            self._hide(path, row)
         for path, row in self.folders.items():
             self.about = path
             progress.check()
@@ -910,8 +963,9 @@ def _drop_xattrs(fd: int) -> None:
                 os.removexattr(fd, name)
 
 
-def _copy_attributes(source: int, to: int, state: os.stat_result) -> None:
+def _copy_attributes(original: int, to: int, state: os.stat_result) -> None:
     """Give a copy what its original has on disk."""
+    source = f"/proc/self/fd/{original}"
     with suppress(PermissionError):
         os.chown(to, state.st_uid, state.st_gid)
     for name in os.listxattr(source):
