@@ -27,6 +27,8 @@ from layerview.text import printable
 
 CONNECT = 2.0
 """Seconds within which an engine must take a connection."""
+GREETING = 5.0
+"""Seconds within which it must say which version it speaks."""
 ANSWER = 10.0
 """Seconds within which a document must be here whole."""
 SILENCE = 900.0
@@ -67,7 +69,7 @@ class EngineClient:
         Raises:
             EngineError: when the engine does not answer.
         """
-        with self._asked("GET", "/_ping", time.monotonic() + ANSWER) as (response, _):
+        with self._asked("GET", "/_ping", time.monotonic() + GREETING) as (response, _):
             said = response.headers.get("Api-Version", "")
         engines = _parse_version(said) or OLDEST_API
         wanted = _parse_version(os.environ.get("DOCKER_API_VERSION", "")) or NEWEST_API

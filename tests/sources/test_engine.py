@@ -95,8 +95,9 @@ def listed(image_id: str = OTHER_ID, **fields: Any) -> dict[str, Any]:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time passes quicker."""
-    for name, seconds in (("CONNECT", 0.3), ("ANSWER", 0.5), ("SILENCE", 0.5), ("_TICK", 0.1)):
-        monkeypatch.setattr(engine_client, name, seconds)
+    for name in ("CONNECT", "GREETING", "ANSWER", "SILENCE"):
+        monkeypatch.setattr(engine_client, name, 0.5)
+    monkeypatch.setattr(engine_client, "_TICK", 0.1)
 
 
 # Opening -------------------------------------------------------------------------------------
