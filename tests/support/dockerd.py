@@ -1,0 +1,135 @@
+"""A real Docker Engine for tests: its own data root, mounts and processes, gone when it is stopped.
+
+It runs in namespaces of its own, so that nothing of it outlives the test, whatever happens.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DOCKER = shutil.which("docker", path="/usr/bin:/bin") or "docker"
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("engine", timeout=60)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(60)
+        self.sock.connect(self._path)
+
+
+class Dockerd:
+    """One engine; use it as a context manager."""
+
+    def __init__(
+        self, driver: str, data: Path | None = None, more: Sequence[object] = ()
+    ) -> None:
+        if os.geteuid() != 0:
+            pytest.skip("an engine needs root")
+        for program in ("dockerd", "unshare"):
+            if shutil.which(program) is None:
+                pytest.skip(f"{program} is not installed")
+        # A socket's path has at most 107 bytes: pytest's own folders may be longer.
+        self._folder = Path(tempfile.mkdtemp(prefix="lvd-"))
+        self.data = data if data is not None else self._folder / "data"
+        self.socket = str(self._folder / "s")
+        (self._folder / "daemon.json").write_text("{}")
+        words = [
+            *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+            *("dockerd", "--config-file", self._folder / "daemon.json"),
+            *("--data-root", self.data, "--exec-root", self._folder / "exec"),
+            *("--pidfile", self._folder / "pid", "--host", f"unix://{self.socket}"),
+            *("--storage-driver", driver, "--bridge=none"),
+            *("--iptables=false", "--ip6tables=false"),
+            *more,
+        ]
+        self._log = open(self._folder / "log", "wb")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            list(map(str, words)),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Dockerd:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                self.api("/_ping")
+                return self
+            except OSError:
+                if self._process.poll() is not None or time.monotonic() > end:
+                    said = (self._folder / "log").read_text(errors="replace").splitlines()[-3:]
+                    self.stop()
+                    pytest.skip(f"no engine starts here: {said}")
+                time.sleep(0.05)
+
+    def __exit__(self, *ignored: object) -> None:
+        self.stop()
+
+    def stop(self, *, keep: bool = False) -> None:
+        """End it and all that it started; the data root goes too unless it is kept."""
+        if self._process.poll() is None:
+            # Containers' first processes may ignore SIGTERM; as first of its PID namespace the
+            # engine takes all of them with it.
+            subprocess.run(
+                f"{DOCKER} ps -q | xargs -r {DOCKER} kill",
+                shell=True,
+                env=self.env,
+                capture_output=True,
+                timeout=60,
+            )
+            children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+            for child in children.read_text().split():
+                os.kill(int(child), 15)
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(30)
+        self._log.close()
+        if not keep:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment in which Docker's client talks to it."""
+        return {**os.environ, "DOCKER_HOST": f"unix://{self.socket}", "DOCKER_BUILDKIT": "0"}
+
+    def docker(self, *words: object, stdin: bytes | None = None) -> bytes:
+        """Run Docker's client; return what it prints."""
+        done = subprocess.run(
+            [DOCKER, *map(str, words)], env=self.env, input=stdin, capture_output=True, timeout=120
+        )
+        assert done.returncode == 0, (words, done.stderr.decode(errors="replace"))
+        return done.stdout
+
+    def inspect(self, name: str) -> Any:
+        """Return what `docker inspect` says of an image or a container."""
+        return json.loads(self.docker("inspect", name))[0]
+
+    def api(self, path: str) -> Any:
+        """Ask the API."""
+        connection = _UnixConnection(self.socket)
+        try:
+            connection.request("GET", path)
+            data = connection.getresponse().read()
+        finally:
+            connection.close()
+        return json.loads(data) if data[:1] in b"{[" else data
