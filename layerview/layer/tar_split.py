@@ -383,12 +383,11 @@ class _HeaderWindow:
             if item is None:
                 break
             if item.data is None:
-                if item.size:
-                    if self._chunk and offset < self._next:
-                        # Headers are never left to a file: damage, which the scanner will say.
-                        self._items = iter(())
-                        break
-                    self._next += item.size
+                self._next += item.size
+                if offset < self._next:
+                    if item.size:
+                        raise TarDamage("the tar-split leaves a header to a file")
+                else:
                     self._chunk, self._start = b"", self._next
                 continue
             self._next += len(item.data)
@@ -400,13 +399,13 @@ class _HeaderWindow:
     def at(self, offset: int) -> tuple[bytes, int]:
         """See Window."""
         self._hold(offset, 512)
-        return (self._chunk, self._start) if self._start <= offset else (b"", offset)
+        return self._chunk, self._start
 
     def read(self, offset: int, size: int) -> bytes:
         """See Window."""
         self._hold(offset, size)
         at = offset - self._start
-        return self._chunk[at : at + size] if at >= 0 else b""
+        return self._chunk[at : at + size]
 
     def skip_to(self, offset: int) -> int:
         """See Window."""
