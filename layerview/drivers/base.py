@@ -110,6 +110,16 @@ def ids_in(folder: str) -> list[str]:
         return []
 
 
+def make_folder(path: str, mode: int) -> None:
+    """Make a folder with exactly this mode, whatever the umask.
+
+    Raises:
+        FileExistsError: when there is something already.
+    """
+    os.mkdir(path, mode)
+    os.chmod(path, mode)
+
+
 def is_folder(path: str) -> bool:
     """Whether a folder is there; a link to one is none."""
     try:

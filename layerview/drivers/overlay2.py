@@ -25,6 +25,7 @@ from layerview.drivers.base import (
     folder_size,
     ids_in,
     is_folder,
+    make_folder,
     naive_changes,
     naive_diff,
     naive_size,
@@ -144,17 +145,17 @@ class Overlay2:
             lower = ":".join(links)
         for place in (os.path.dirname(self.home), self.home):
             with suppress(FileExistsError):
-                os.mkdir(place, 0o710)
+                make_folder(place, 0o710)
         with suppress(FileExistsError):
-            os.mkdir(os.path.join(self.home, "l"), 0o700)
-        _make_folder(folder, 0o710)
-        _make_folder(os.path.join(folder, "diff"), 0o755)
+            make_folder(os.path.join(self.home, "l"), 0o700)
+        make_folder(folder, 0o710)
+        make_folder(os.path.join(folder, "diff"), 0o755)
         short = base64.b32encode(os.urandom(17))[:26].decode()
         # `link` first: whoever clears up after a crash finds the short link by it.
         _write(os.path.join(folder, "link"), short, 0o644)
         os.symlink(f"../{id}/diff", os.path.join(self.home, "l", short))
         if parent is not None:
-            _make_folder(os.path.join(folder, "work"), 0o700)
+            make_folder(os.path.join(folder, "work"), 0o700)
             _write(self._dir(parent, "committed"), "", 0o600)
             _write(os.path.join(folder, "lower"), lower, 0o644)
 
@@ -404,12 +405,6 @@ def _try_lock(fd: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _make_folder(path: str, mode: int) -> None:
-    """Make a folder with exactly this mode, whatever the umask."""
-    os.mkdir(path, mode)
-    os.chmod(path, mode)
 
 
 def _write(path: str, text: str, mode: int) -> None:

@@ -14,6 +14,7 @@ from layerview.drivers.base import (
     folder_size,
     ids_in,
     is_folder,
+    make_folder,
     naive_changes,
     naive_diff,
     naive_size,
@@ -62,9 +63,8 @@ class Vfs:
             need(self, parent)
         for place in (os.path.dirname(self.home), self.home, self._folder):
             with suppress(FileExistsError):
-                os.mkdir(place, 0o710)
-        os.mkdir(folder, 0o755)
-        os.chmod(folder, 0o755)
+                make_folder(place, 0o710)
+        make_folder(folder, 0o755)
         if parent is not None:
             copy_tree(self.layer_folder(parent), folder)
 
