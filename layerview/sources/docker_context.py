@@ -138,6 +138,11 @@ def candidates() -> list[Endpoint]:
     return kept
 
 
+def podman_is_here() -> bool:
+    """Whether a socket of Podman's is where it usually is."""
+    return any(os.path.exists(path) for name, path in _usual() if name == "podman")
+
+
 def named(name: str) -> Endpoint:
     """Find an engine by what a person calls it: an address, a usual socket, or a context.
 

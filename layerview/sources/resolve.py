@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from layerview.errors import (
@@ -60,7 +61,7 @@ def open_image(name: str, *, platform: str | None = None, progress: Progress = Q
             `docker-archive:FILE[:REFERENCE]`, `oci:DIR[:REFERENCE]`,
             `oci-archive:FILE[:REFERENCE]`, `data-root:FOLDER[:REFERENCE]`, `local:REFERENCE`,
             `docker-daemon:NAME`, `demo:[REFERENCE]`. A reference may also follow a bare file or
-            folder; a name that is no file is looked up in the local area, then in an engine.
+            folder; a name that is no file is looked up in the local area, in Docker, in Podman.
         platform: "os/architecture[/variant]", where an index has several.
         progress: told about unpacking an outer compression.
 
@@ -173,12 +174,19 @@ def may_be_a_name(text: str) -> bool:
 
 def _open_by_name(name: str, wanted: Platform | None, progress: Progress) -> Image:
     """Look for an image by a name that is no file's, place by place."""
+    from layerview.sources.docker_context import podman_is_here
     from layerview.sources.engine import open_in_engine
 
+    places: list[tuple[Callable[..., Image], str]] = [
+        (_open_in_area, name),
+        (open_in_engine, name),
+    ]
+    if podman_is_here():
+        places.append((open_in_engine, f"podman::{name}"))
     tried = ["no such file or folder"]
-    for look in (_open_in_area, open_in_engine):
+    for look, called in places:
         try:
-            return look(name, platform=wanted, progress=progress)
+            return look(called, platform=wanted, progress=progress)
         except (Cancelled, DamageError, LimitError, SeveralImages):
             # It was there.
             raise

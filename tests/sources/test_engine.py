@@ -235,6 +235,21 @@ def test_a_stream_of_another_image_is_damage(engine: FakeEngine, tmp_path: Path)
         assert any("another image" in line for line in image.damage)
 
 
+def test_podman_is_asked_after_docker(engine: FakeEngine, tmp_path: Path) -> None:
+    (tmp_path / "podman").mkdir()
+    with fake_engine(tmp_path / "podman" / "podman.sock") as podman:
+        podman.answers |= engine.answers
+        with open_image("shop/web"):
+            assert podman.asked == []
+        del engine.answers["/images/shop/web/json"]
+        with open_image("shop/web") as image:
+            assert image.location == podman.address
+        with pytest.raises(NotFoundError) as caught:
+            open_image("nosuch")
+        assert "; docker pull nosuch brings it there; " in str(caught.value)
+        assert str(caught.value).endswith("; podman pull nosuch brings it there")
+
+
 def test_another_engine_is_named_before_the_image(engine: FakeEngine, tmp_path: Path) -> None:
     with fake_engine(tmp_path / "second.sock") as second:
         second.answers |= engine.answers
