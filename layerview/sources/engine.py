@@ -313,7 +313,7 @@ def _inspect(client: EngineClient, wanted: str) -> _Inspected:
     try:
         fields = client.fields(f"/images/{wanted}/json")
     except NotInEngine:
-        tool = "podman" if "podman" in client.endpoint.address else "docker"
+        tool = "podman" if client.endpoint.address.endswith("/podman.sock") else "docker"
         pull = "" if _ID.fullmatch(wanted) else f"; {tool} pull {wanted} brings it there"
         raise NotInEngine(f"{client.what} has no image {wanted}{pull}") from None
     system, architecture = fields.optional_text("Os"), fields.optional_text("Architecture")
