@@ -890,6 +890,15 @@ class _Unpacking:
             self._make_marker(folder, WHITEOUT_PREFIX + name, row)
         else:
             os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=folder)
+            attributes = self._attributes(row)
+            with suppress(OSError):
+                # Nobody asks for them, but they are what the tar says.
+                if self.setter.keeps_owners:
+                    os.chown(name, attributes.uid, attributes.gid, dir_fd=folder)
+                os.chmod(name, attributes.mode, dir_fd=folder)
+            times = (attributes.mtime or 0, attributes.mtime or 0)
+            with suppress(OSError, OverflowError):
+                os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False)
 
     def _make_marker(self, folder: int, name: bytes, row: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC

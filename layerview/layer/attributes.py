@@ -90,6 +90,11 @@ class AttributeSetter:
         self._owners = owners
         self._root = os.geteuid() == 0
 
+    @property
+    def keeps_owners(self) -> bool:
+        """Whether owners are kept as they are."""
+        return self._root and self._owners is None
+
     def apply(self, fd: int, kind: int, attributes: Attributes) -> None:
         """Give an entry its attributes.
 

@@ -86,7 +86,9 @@ def compare_trees(lower: str | None, upper: str) -> list[Change]:
                 if now.is_folder:
                     waiting.append((path, old if before is not None and before.is_folder else None))
             for name in gone:
-                found.add(folder + b"/" + name if folder else name, "D")
+                # An overlay lists whiteouts of nothing, which are not there otherwise.
+                if old is not None and old.look(folder, name) is not None:
+                    found.add(folder + b"/" + name if folder else name, "D")
     return found.all()
 
 
