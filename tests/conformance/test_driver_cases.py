@@ -591,6 +591,28 @@ def _may_make_devices(stack: Stack) -> bool:
     return is_initial()
 
 
+def test_owners_survive_apply_and_diff(stack: Stack) -> None:
+    """Also those that this user can give no file: they are kept beside it."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as out:
+        for name, kind, mode in (("d", tarfile.DIRTYPE, 0o2750), ("d/f", b"0", 0o4711)):
+            member = tarfile.TarInfo(name)
+            member.type, member.mode, member.uid, member.gid = kind, mode, 70_001, 70_002
+            out.addfile(member)
+    base = stack.write(None, put("below", "x"))
+    id = stack.id()
+    stack.driver.create(id, base)
+    applied = stack.driver.apply(id, base, io.BytesIO(made.getvalue()))
+    assert (applied.size, applied.notes) == (0, [])
+    with stack.driver.mounted(id) as place:
+        # In a user's namespace these ids do not fit: the files are root's, as far as the disk goes.
+        shown = owner(70_001, 70_002)
+        assert modes(Path(place) / "d/f")[1:] == shown
+    with tarfile.open(fileobj=io.BytesIO(b"".join(stack.driver.diff(id, base)))) as opened:
+        found = [(item.name, item.uid, item.gid, item.mode & 0o7777) for item in opened]
+    assert found == [("d", 70_001, 70_002, 0o2750), ("d/f", 70_001, 70_002, 0o4711)]
+
+
 def test_an_empty_layer(stack: Stack) -> None:
     base = stack.write(None, put("a", "a"))
     top = stack.create(base)
