@@ -21,7 +21,9 @@ def run(words: Sequence[str]) -> int:
         example="layerview rmi app:latest",
     )
     made.add_argument("images", metavar="IMAGE", nargs="+", help="a name or an ID")
-    made.add_argument("-f", "--force", action="store_true", help="though containers use it")
+    made.add_argument(
+        "-f", "--force", action="store_true", help="though containers use it, or it is damaged"
+    )
     made.add_argument("--no-prune", action="store_true", help="keep parents without a name")
     add_area_options(made)
     arguments = made.parse_args(words)
@@ -40,6 +42,9 @@ def _remove(arguments: argparse.Namespace) -> int:
             except LayerviewError as error:
                 say(str(error))
                 status = 1
+            for note in writing.notes:
+                say(note)
+            writing.notes.clear()
             if not arguments.json:
                 for name in done.untagged[names:]:
                     print(f"Untagged: {printable(name)}")

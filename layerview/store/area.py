@@ -122,7 +122,7 @@ class Area:
             write_file(self._version_file, version, scratch=self.scratch, mode=0o644)
 
     def _check_version(self) -> None:
-        text = read_small(self._version_file, 4096).decode("utf-8", "replace").strip()
+        text = read_small(self._version_file, 4096).decode("utf-8", "replace").removesuffix("\n")
         if text == str(VERSION):
             return
         where = printable(self._version_file)

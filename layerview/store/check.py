@@ -218,7 +218,8 @@ class AreaCheck:
                 continue
             self._problem(
                 title,
-                f"{reference} names image {printable(text[:19])}, which is not there",
+                f"{layout.repositories}: {reference} names image {printable(text[:19])}, which"
+                " is not there",
                 "`layerview doctor --repair` takes the name away",
                 _untagging(layout.driver, reference),
             )
@@ -309,8 +310,7 @@ class AreaCheck:
             yield str(error)
             return
         yield from _differences(headers, folder, form, rootless=data.rootless)
-        if form in _OVERLAYS:
-            yield from _size_problem(record, headers)
+        yield from _size_problem(record, headers, form)
 
     def _folders(self, data: DataRoot, layout: Layout, owners: dict[str, str]) -> None:
         before = self._problems
@@ -398,7 +398,8 @@ class AreaCheck:
         for name in _listed(folder):
             path = os.path.join(folder, name)
             if os.path.islink(path) and not os.path.exists(path):
-                if os.readlink(path).removeprefix("../").removesuffix("/diff") in held:
+                id = os.readlink(path).removeprefix("../").removesuffix("/diff")
+                if id in held or os.path.lexists(os.path.join(layout.home, os.path.basename(id))):
                     continue
                 self._problem(
                     title,
@@ -586,10 +587,15 @@ def _kind(kind: int) -> str:
     return _KINDS[kind] if kind < len(_KINDS) else "whiteout"
 
 
-def _size_problem(record: LayerRecord, headers: LayerIndex) -> Iterator[str]:
+def _size_problem(record: LayerRecord, headers: LayerIndex, form: Whiteouts) -> Iterator[str]:
     from layerview.drivers.base import folder_size
 
-    # Docker notes the folder's size, or the tar's where it could not simply unpack it there.
-    known = {folder_size(record.folder), headers.size, record.size if not record.size else -1}
+    # Docker notes the size of all that is no folder, or, where it unpacked the tar into a full
+    # tree, that of the files in the tar, replaced ones included.
+    tar = headers.size
+    known = {tar, tar + headers.columns.repeated_bytes}
+    known.add(tar + sum(len(target) for target in headers.targets.values()))
+    if form in _OVERLAYS:
+        known.add(folder_size(record.folder))
     if record.size not in known:
-        yield f"its record says {record.size:,} bytes; there are {folder_size(record.folder):,}"
+        yield f"its record says that it has {record.size:,} bytes, not {tar:,}"

@@ -20,7 +20,7 @@ _ENGINE_FILES = (
     "containerd/daemon/io.containerd.metadata.v1.bolt/meta.db",
 )
 """Databases (bbolt) that a live dockerd keeps locked with flock for as long as it runs."""
-_PATIENCE = 0.5
+_PATIENCE = 2.0
 """Seconds of waiting for another process after which it is said."""
 
 

@@ -196,9 +196,12 @@ class Removal:
         return self._writing.area.data.image(str(image_id), driver).parent
 
     def _size(self, driver: str, chain: Digest) -> int:
+        """Return a layer's bytes; a damaged record stops what is not forced, before it begins."""
         try:
             return self._writing.area.data.layer(driver, chain).size
         except LayerviewError:
+            if not self._force:
+                raise
             return 0
 
     def prune(

@@ -348,7 +348,10 @@ class Writing:
         return Uses(self.layout(driver), held)
 
     def collect(self, driver: str, chains: Sequence[Digest], uses: Uses) -> list[Digest]:
-        """Delete those of some layers that nothing uses; return their ChainIDs, top first."""
+        """Delete those of some layers that nothing uses; return their ChainIDs, top first.
+
+        Of a layer whose cache ID is none only the record goes: nobody knows what else is its.
+        """
         gone: list[Digest] = []
         for chain in uses.unused(chains):
             self._delete_layer(self.layout(driver), chain)
@@ -357,8 +360,13 @@ class Writing:
 
     def _delete_layer(self, layout: Layout, chain: Digest) -> None:
         # Docker's own way: the renamed folder says what is to be finished after a crash.
-        cache_id = self._cache_id(layout, chain)
         folder = layout.layer(chain)
+        try:
+            cache_id = self._cache_id(layout, chain)
+        except LayerviewError as error:
+            self.notes.append(f"{error}; the layer's folder, if there is one, stays")
+            _remove_folder(folder)
+            return
         going = f"{folder}-{secrets.token_hex(32)}-removing"
         with named(folder):
             os.rename(folder, going)

@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from layerview.errors import DamageError, FormatError, LimitError, NotFoundError
+from layerview.errors import (
+    Cancelled,
+    DamageError,
+    FormatError,
+    LayerviewError,
+    LimitError,
+    NotFoundError,
+)
 from layerview.layer.blob import BlobReader
 from layerview.layer.compression import open_plain
 from layerview.layer.windows import Readable
@@ -136,7 +143,7 @@ def _load_image(
         if there and verify and layer.available:
             _verify(layer, diff_id, what, progress)
         if not there and not writing.has_layer(driver, chain):
-            with _plain(layer, what, progress) as (tar, check):
+            with _naming(what), _plain(layer, what, progress) as (tar, check):
                 writing.add_layer(driver, parent, tar, diff_id, progress=progress, what=what)
                 check()
             if layer.digest is not None and layer.digest.algorithm == "sha256":
@@ -159,10 +166,9 @@ def _load_root(writing: Writing, driver: str, image: Image, progress: Progress) 
     if len(image.layers) != 1:
         raise DamageError(f"{image.location}: there is no config, and so no order of the layers")
     layer = image.layers[0]
-    with _plain(layer, "the root file system", progress) as (tar, check):
-        _, diff_id = writing.add_layer(
-            driver, None, tar, progress=progress, what="the root file system"
-        )
+    what = "the root file system"
+    with _naming(what), _plain(layer, what, progress) as (tar, check):
+        _, diff_id = writing.add_layer(driver, None, tar, progress=progress, what=what)
         check()
     data = _config(image, diff_id)
     loaded = Loaded(Digest.of(data), layers=[(diff_id, False)])
@@ -195,6 +201,18 @@ def _time_of(image: Image) -> str:
     except (OSError, ValueError, OverflowError):
         time = datetime.now(UTC).replace(microsecond=0)
     return time.isoformat().replace("+00:00", "Z")
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Say in errors which layer they are about."""
+    try:
+        yield
+    except Cancelled:
+        raise
+    except LayerviewError as error:
+        text = str(error)
+        raise type(error)(text if what in text else f"{what}: {text}") from None
 
 
 class _Checked:
