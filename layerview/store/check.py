@@ -35,6 +35,7 @@ from layerview.store.uses import names
 from layerview.store.writing import Writing
 from layerview.text import printable
 
+_PIECE = 1 << 20
 _LINK = re.compile(r"[A-Z0-9]{26}")
 _KINDS = ("file", "folder", "symbolic link", "FIFO", "character device", "block device")
 _OVERLAYS = (Whiteouts.TRUSTED, Whiteouts.USER)
@@ -311,6 +312,35 @@ class AreaCheck:
             return
         yield from _differences(headers, folder, form, rootless=data.rootless)
         yield from _size_problem(record, headers, form)
+        if form is Whiteouts.NONE and record.parent is not None:
+            try:
+                below = data.layer(record.driver, record.parent).folder
+                under = read_folder(below, self._progress)
+            except LayerviewError:
+                return  # said of that layer
+            yield from self._copied(headers, under, below, folder, record.folder)
+
+    def _copied(
+        self, headers: LayerIndex, under: LayerIndex, below: str, over: LayerIndex, folder: str
+    ) -> Iterator[str]:
+        """Yield what a full tree should have taken over from the tree below it and has not."""
+        for path, row in under.walk_rows():
+            if _is_touched(headers, path):
+                continue
+            there = over.find(path)
+            shown = "/" + printable(path)
+            if there is None or over.kinds[there] != under.kinds[row]:
+                yield f"{shown} is not as in the layer below"
+            elif under.kinds[row] == Kind.FILE:
+                self._progress.check()
+                places = (os.path.join(os.fsencode(each), path) for each in (below, folder))
+                if under.sizes[row] != over.sizes[there] or not _same_bytes(*places):
+                    yield f"{shown}: its bytes are not those of the layer below"
+            elif under.targets.get(row) != over.targets.get(there):
+                yield f"{shown} leads elsewhere"
+        for path, _ in over.walk_rows():
+            if under.find(path) is None and headers.find(path) is None:
+                yield f"/{printable(path)} is in no layer"
 
     def _folders(self, data: DataRoot, layout: Layout, owners: dict[str, str]) -> None:
         before = self._problems
@@ -353,6 +383,10 @@ class AreaCheck:
         title = "overlay2: links"
         links: dict[Digest, str] = {}
         by_chain = {record.chain_id: record for record in records}
+        leading: dict[str, str] = {}
+        for name in _listed(os.path.join(layout.home, "l")):
+            with suppress(OSError):
+                leading[os.readlink(os.path.join(layout.home, "l", name))] = name
         for record in records:
             path = os.path.join(layout.home, record.cache_id, "link")
             try:
@@ -364,6 +398,9 @@ class AreaCheck:
             short = os.path.join(layout.home, "l", link)
             if not _LINK.fullmatch(link):
                 self._problem(title, f"{path} holds no short link", _LOAD)
+                continue
+            if leading.get(target, link) != link and not os.path.lexists(short):
+                self._problem(title, f"{path} says {link}; l/{leading[target]} leads there", _LOAD)
                 continue
             links[record.chain_id] = link
             try:
@@ -581,6 +618,35 @@ def _differences(
         for path, row in folder.walk_rows():
             if headers.find(path) is None and folder.kinds[row] != Kind.IMPLIED_DIR:
                 yield f"/{printable(path)} is not in the layer"
+
+
+def _is_touched(headers: LayerIndex, path: bytes) -> bool:
+    """Whether a layer says anything of a path, or hides it."""
+    if headers.find(path) is not None:
+        return True
+    at = path
+    while at:
+        at = at.rpartition(b"/")[0]
+        number = headers.find_dir(at)
+        if number is not None and number in headers.opaque:
+            return True
+        if at and number is None and headers.find(at) is not None:
+            return True
+    return False
+
+
+def _same_bytes(one: bytes, other: bytes) -> bool:
+    try:
+        fds = [os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK) for path in (one, other)]
+    except OSError:
+        return False
+    with os.fdopen(fds[0], "rb") as left, os.fdopen(fds[1], "rb") as right:
+        while True:
+            piece = left.read(_PIECE)
+            if piece != right.read(_PIECE):
+                return False
+            if not piece:
+                return True
 
 
 def _kind(kind: int) -> str:
