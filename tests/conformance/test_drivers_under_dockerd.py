@@ -244,7 +244,7 @@ def test_everything_can_be_removed(ours: Dockerd) -> None:
     assert ours.docker("images", "--quiet", "--all") == b""
     ours.docker("builder", "prune", "--all", "--force")
     [home] = [path for path in ours.data.iterdir() if path.name.startswith("layerview-")]
-    # BuildKit was seen to leave a folder of its own behind, without a call to remove it; these are
+    # A folder of the build cache (BuildKit names these) was seen to stay; why is open: they are
     # not looked at. Of images and containers nothing may be left.
     kept = {path.name for path in [*home.glob("overlay2/*"), *home.glob("vfs/dir/*")]}
     assert {name for name in kept if len(name) >= 64} == set()
