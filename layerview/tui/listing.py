@@ -220,7 +220,19 @@ def share(lines: Iterable[Listed]) -> int:
         line.unique = sum(
             layer.size for layer in line.layers or () if users[line.storage, layer.key] == 1
         )
-    return sum(sizes.values()) + sum(line.told or 0 for line in lines if line.layers is None)
+    return sum(sizes.values()) + _told(line for line in lines if line.layers is None)
+
+
+def _told(lines: Iterable[Listed]) -> int:
+    """Sum up what engines tell of images whose layers are not known: at least so much is stored."""
+    unique, shared = 0, {"": 0}
+    images = {(line.storage, line.image_id): line for line in lines}
+    for line in images.values():
+        own = line.unique if line.unique is not None else line.told or 0
+        unique += own
+        # What several images share is on the disk once; the most that one of them shares is there.
+        shared[line.storage] = max(shared.get(line.storage, 0), (line.told or 0) - own)
+    return unique + sum(shared.values())
 
 
 def users_of(lines: Iterable[Listed]) -> Counter[tuple[str, Hashable]]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from layerview.sources.engine import EngineImage
     from layerview.store.data_root import DataRoot, ImageRecord
 
-DOCKER_ROOT = "/var/lib/docker"
+_ENGINES = {"docker": "Docker Engine", "podman": "Podman", "rootless": "rootless Docker"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,10 @@ class Place:
 
     kind: str
     """"local", "docker", "podman", or "root" for a data root without an engine."""
+    name: str
+    """What people call it."""
     where: str
-    """What tells it from others of its kind, for people."""
+    """What tells it from others of its kind: a folder, or an engine's address."""
     list: Callable[[], list[Listed]]
     """Lists its images. Raises LayerviewError where the place can't be looked into."""
 
@@ -47,13 +49,16 @@ def find_places() -> list[Place]:
     places = []
     area = default_root()
     if os.path.isdir(os.path.join(area, "image")):
-        places.append(Place("local", area, partial(list_root, area, "local", "local:")))
+        places.append(
+            Place("local", "local area", area, partial(list_root, area, "local", "local:"))
+        )
     for endpoint in candidates():
         socket = endpoint.address.removeprefix("unix://")
         if socket != endpoint.address and not endpoint.said_by and not os.path.exists(socket):
             continue
         kind = "podman" if "podman" in endpoint.address else "docker"
-        places.append(Place(kind, socket, partial(list_engine, endpoint, kind)))
+        name = _ENGINES.get(endpoint.name, endpoint.name)
+        places.append(Place(kind, name, socket, partial(list_engine, endpoint, kind)))
     return places
 
 
@@ -62,13 +67,14 @@ def look(place: Place) -> list[Listed]:
     try:
         return place.list()
     except (LayerviewError, OSError) as error:
-        failed = Listed("", _KINDS.get(place.kind, place.kind), place=place.kind)
-        failed.location = printable(place.where)
+        failed = waiting(place)
         failed.error = printable(str(error))
         return [failed]
 
 
-_KINDS = {"local": "local area", "docker": "Docker Engine", "podman": "Podman"}
+def waiting(place: Place) -> Listed:
+    """Return the line of a place that has not answered yet."""
+    return Listed("", printable(place.name), place=place.kind, location=printable(place.where))
 
 
 def list_root(path: str, kind: str, opens: str) -> list[Listed]:

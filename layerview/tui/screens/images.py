@@ -26,7 +26,7 @@ from layerview.tui.bars import share_of
 from layerview.tui.cells import Line, fit
 from layerview.tui.errands import Errand
 from layerview.tui.listing import DEMO, Listed, look, names_to_list, share, users_of
-from layerview.tui.places import Place, find_places
+from layerview.tui.places import Place, find_places, waiting
 from layerview.tui.places import look as list_images
 from layerview.tui.recent import recent
 from layerview.tui.themes import Paint
@@ -46,6 +46,10 @@ from layerview.tui.working import TellsFailures
 
 if TYPE_CHECKING:
     from layerview.tui.app import LayerviewApp
+
+
+IN_PLACES = ("docker-daemon:", "local:")
+"""How the names of images begin that places list by themselves."""
 
 
 class ImageTable(DataTable[Text]):
@@ -146,6 +150,10 @@ class ImagesScreen(TellsFailures, Screen[None]):
         self._places: list[Place] = []
         self._in_places: dict[int, list[Listed]] = {}
         """By number of the place, what is there; a place that is still looked into is missing."""
+        self._waiting: list[Listed] = []
+        """The line of each place until it answers."""
+        self._moved = False
+        """Whether a person chose a line: until then the cursor stays on the first."""
         self._errand: Errand | None = None
         self._doing = ""
         self.shown: list[Listed] = []
@@ -200,8 +208,8 @@ class ImagesScreen(TellsFailures, Screen[None]):
         """Look again at everything that is listed."""
         self._files = names_to_list(self.names, recent())
         self._places = find_places()
-        for number in [number for number in self._in_places if number >= len(self._places)]:
-            del self._in_places[number]
+        self._waiting = [waiting(place) for place in self._places]
+        self._in_places.clear()
         self._fill()
         self._looking = True
         for number, place in enumerate(self._places):
@@ -309,7 +317,7 @@ class ImagesScreen(TellsFailures, Screen[None]):
         for line in lines:
             table.add_row(*self._cells(line, paint, name_width, full, wide, place_width, largest))
         self._marked_row = -1
-        if before is not None and before in lines:
+        if self._moved and before is not None and before in lines:
             table.move_cursor(row=lines.index(before), animate=False)
         self._mark_cursor(table.cursor_row)
         self._show_total()
@@ -410,6 +418,8 @@ class ImagesScreen(TellsFailures, Screen[None]):
         total = format_size(self._total, binary=self.app.binary_sizes)
         right = [strong(total), muted(" stored, sharing counted once")] if images else []
         left = [muted(self._doing), muted("Esc stops")] if self._doing else []
+        if len(self._in_places) < len(self._places) and not left:
+            left = [muted(f"{len(self._in_places)} of {len(self._places)} places answered")]
         self.query_one("#total", SubjectRow).show([[piece] for piece in left], right)
 
     def _show_stack(self) -> None:
@@ -474,13 +484,14 @@ class ImagesScreen(TellsFailures, Screen[None]):
 
     @on(DataTable.RowHighlighted)
     def _row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+        self._moved |= event.cursor_row > 0
         self._mark_cursor(event.cursor_row)
         self._show_stack()
 
     @on(DataTable.RowSelected)
     def _row_selected(self) -> None:
         line = self._current()
-        if line is not None:
+        if line is not None and line.name:
             self.app.open_image(line.name)
 
     @on(FilterInput.Changed)
@@ -547,7 +558,11 @@ class ImagesScreen(TellsFailures, Screen[None]):
             return
         title = f"{line.title}:{line.tag}" if line.tag else line.title
         if not line.removable:
-            hint = "docker rmi removes it there" if line.place == "docker" else "it is only read"
+            hint = "it is only read"
+            if line.place in ("docker", "podman"):
+                hint = f"{line.place} rmi removes it there"
+                if line.unique is not None:
+                    hint += f", and frees {format_size(line.unique, binary=self.app.binary_sizes)}"
             words = f"{title} does not lie in the local area; {hint}."
             self.notify(words, title="Not removed", severity="warning", markup=False)
             return
