@@ -456,10 +456,8 @@ class _Unpacking:
         above, _, last = target.rpartition(b"/")
         above = above if above in self.folders else self._resolved(above)
         target = above + b"/" + last if above else last
-        if target == path:
-            if path in self.files:
-                return
-            raise _Skip("a hard link to itself; left out")
+        if target == path and path in self.files:
+            return
         try:
             source = self._source(target, above, last)
         except OSError as error:
@@ -470,10 +468,8 @@ class _Unpacking:
             self._copy_lower(path, parent, name, target)
             return
         try:
-            if target.startswith(path + b"/"):
-                # What it leads to is removed with the folder that it replaces.
-                self._copy(source, path, parent, name)
-            else:
+            # To itself, in a full tree: the file of the layers below becomes this layer's.
+            if target != path:
                 self._give_name(source, path, self.opened.open(parent), name)
         finally:
             os.close(source)
@@ -504,9 +500,10 @@ class _Unpacking:
         except OSError as error:
             if error.errno not in (errno.EMLINK, errno.ENOENT):
                 raise
-            parent = path.rpartition(b"/")[0]
-            self._copy(source, path, parent, name)
-            self.lines.say(path, "a copy, for its file can have no more hard links")
+            # Or its last name was in the folder that this one replaces.
+            self._copy(source, path, path.rpartition(b"/")[0], name)
+            if error.errno == errno.EMLINK:
+                self.lines.say(path, "a copy, for its file can have no more hard links")
 
     def _copy_lower(self, path: bytes, parent: bytes, name: bytes, target: bytes) -> None:
         """Make what a hard link names from the layers below."""
@@ -768,17 +765,30 @@ class _Unpacking:
                 below = path + b"/" + name if path else name
                 if below in self.folders:
                     waiting.append(below)
+                    if self.folders[below] == _PASSED:
+                        # What it was went with the rest; the marked folder itself stays.
+                        self.folders[below] = _IMPLIED
                 elif below not in self.files:
                     self._clear(below, self.opened.open(path), name)
 
+    def _is_cut(self, path: bytes) -> bool:
+        """Whether a folder above hides what lower layers have at a path."""
+        while path and self.opaque:
+            path = path.rpartition(b"/")[0]
+            if path in self.opaque:
+                return True
+        return False
+
     def _finish_folder(self, path: bytes, row: int) -> None:
         fd = self.opened.open(path)
+        if row != _PASSED and path in self.times:
+            _drop_xattrs(fd)
         if row >= 0:
-            if path in self.times:
-                _drop_xattrs(fd)
             self.setter.apply(fd, Kind.DIR, self._attributes(row))
         elif row == _IMPLIED:
-            source = self.lower(path) if self.lower is not None else None
+            source = None
+            if self.lower is not None and not self._is_cut(path):
+                source = self.lower(path)
             if source is None:
                 self.setter.apply(fd, Kind.IMPLIED_DIR, Attributes())
                 return

@@ -30,6 +30,11 @@ class Change:
     """`A` added, `C` changed, `D` deleted, as `docker diff` prints it."""
 
 
+_Waiting = tuple[bytes, Sequence[Tree], bool]
+"""A folder to compare: its path, the layers below whose folder it would show, and whether it or one
+above hides all that they hold."""
+
+
 class _Found:
     def __init__(self) -> None:
         self._kinds: dict[bytes, str] = {}
@@ -118,20 +123,15 @@ def folder_changes(folder: str, lowers: Sequence[str], whiteouts: Whiteouts) -> 
             held.enter_context(closing(Tree(path, whiteouts, most=2)))
             for path in lowers
         ]
-        waiting: list[tuple[bytes, Sequence[Tree]]] = [(b"", _showing(below, b""))]
+        waiting: list[_Waiting] = [(b"", _showing(below, b""), False)]
         while waiting:
-            path, old = waiting.pop()
-            _compare_folder(found, new, path, old, waiting)
+            _compare_folder(found, new, waiting.pop(), waiting)
     return found.all()
 
 
-def _compare_folder(
-    found: _Found,
-    new: Tree,
-    folder: bytes,
-    old: Sequence[Tree],
-    waiting: list[tuple[bytes, Sequence[Tree]]],
-) -> None:
+def _compare_folder(found: _Found, new: Tree, this: _Waiting, waiting: list[_Waiting]) -> None:
+    folder, old, hidden_all = this
+    hidden_all = bool(old) and (hidden_all or new.is_opaque(folder))
     start = folder + b"/" if folder else b""
     kept: set[bytes] = set()
     deleted: set[bytes] = set()
@@ -151,8 +151,8 @@ def _compare_folder(
             found.add(path, "A" if before is None else "C")
         if now.is_folder:
             merged = before is not None and before.is_folder
-            waiting.append((path, _showing(old[at:], path) if merged else ()))
-    if old and new.is_opaque(folder):
+            waiting.append((path, _showing(old[at:], path) if merged else (), hidden_all))
+    if hidden_all:
         deleted = _names_below(old, folder)
     for name in deleted - kept:
         if _look_below(old, folder, name)[0] is not None:

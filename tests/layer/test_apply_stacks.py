@@ -81,10 +81,11 @@ def check_bytes(unpacked: Unpacked, data: bytes) -> None:
         assert getattr(found, name) == getattr(index, name), name
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(stacks())
 @example(Stack([[tars.file(b"a/b", b"k")], [tars.file(b"a/c"), tars.whiteout(b"a")]]))
 @example(Stack([[tars.file(b"a/b", b"k")], [tars.folder(b"a", mode=0o700), tars.opaque(b"a")]]))
+@example(Stack([[tars.folder(b"a/b", mode=0o700)], [tars.file(b"a/b/c"), tars.opaque(b"a")]]))
 @example(Stack([[tars.file(b"a", b"k"), tars.hardlink(b"b", b"a"), tars.file(b"a", b"x")]]))
 @example(Stack([[tars.file(b"a/b", b"k"), tars.hardlink(b"a", b"a/b")]]))
 def test_a_full_tree_is_what_shows(stack: Stack) -> None:
@@ -99,7 +100,7 @@ def test_a_full_tree_is_what_shows(stack: Stack) -> None:
             assert links == groups(tree)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(stacks())
 def test_the_kernel_shows_layers_as_they_mean(stack: Stack) -> None:
     model = checked(stack)
@@ -120,7 +121,7 @@ def test_the_kernel_shows_layers_as_they_mean(stack: Stack) -> None:
             assert found == expected(model.trees[number - 1])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(stacks(most=2, links=False))
 @pytest.mark.parametrize("form", [Whiteouts.TRUSTED, Whiteouts.USER, Whiteouts.AUFS])
 def test_a_folder_holds_what_its_layer_does(form: Whiteouts, stack: Stack) -> None:

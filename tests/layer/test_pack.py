@@ -99,7 +99,7 @@ def without_marks(top: Path) -> dict[bytes, Entry]:
 
 
 @needs_root
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(stacks(most=1, links=False))
 @pytest.mark.parametrize("form", [Whiteouts.TRUSTED, Whiteouts.USER, Whiteouts.AUFS])
 def test_a_packed_folder_unpacks_to_itself(form: Whiteouts, stack: Stack) -> None:

@@ -116,7 +116,7 @@ def test_what_only_root_changes(trees: tuple[Path, Path], what: str) -> None:
 
 
 @needs_root
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(stacks(most=4, links=False))
 def test_a_folder_tells_what_the_mounted_trees_do(stack: Stack) -> None:
     # The kernel does not ask a layer's root whether it is opaque.
