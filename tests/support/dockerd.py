@@ -36,9 +36,7 @@ class _UnixConnection(http.client.HTTPConnection):
 class Dockerd:
     """One engine; use it as a context manager."""
 
-    def __init__(
-        self, driver: str, data: Path | None = None, more: Sequence[object] = ()
-    ) -> None:
+    def __init__(self, driver: str, data: Path | None = None, more: Sequence[object] = ()) -> None:
         if os.geteuid() != 0:
             pytest.skip("an engine needs root")
         for program in ("dockerd", "unshare"):
