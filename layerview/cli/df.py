@@ -33,6 +33,7 @@ def run(words: Sequence[str]) -> int:
         "Print what images, containers and volumes take, as docker system df does; a layer that\n"
         "several images share counts once. With -v each of them, and what it shares.",
         example="layerview df -v --root /var/lib/docker",
+        reads=False,
     )
     made.add_argument("-v", "--verbose", action="store_true", help="each image, container, volume")
     add_root_options(made)

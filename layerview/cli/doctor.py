@@ -21,6 +21,7 @@ def run(words: Sequence[str]) -> int:
         "doctor",
         "Say what this machine allows, and check every file and digest of the storage area.",
         example="layerview doctor --repair",
+        reads=False,
     )
     made.add_argument("--repair", action="store_true", help="put right what is safe to put right")
     add_area_options(made, driver=False)

@@ -19,6 +19,7 @@ def run(words: Sequence[str]) -> int:
         "drivers",
         "Try every storage driver on the storage area; nothing is left there.",
         example="layerview drivers --root /srv/layerview",
+        reads=False,
     )
     made.add_argument("--root", metavar="DIR", help="the storage area (or set LAYERVIEW_ROOT)")
     arguments = made.parse_args(words)

@@ -30,6 +30,7 @@ def run(words: Sequence[str]) -> int:
         "images",
         "Print the images of the storage area, or of a Docker data root, as docker images does.",
         example="layerview images --root /var/lib/docker --tree",
+        reads=False,
     )
     made.add_argument("reference", metavar="REFERENCE", nargs="?", help="as --filter reference=…")
     made.add_argument("-a", "--all", action="store_true", help="steps on the way to others, too")

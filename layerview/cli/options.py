@@ -27,8 +27,17 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
-def parser(command: str, about: str, *, example: str = "") -> argparse.ArgumentParser:
-    """Make a command's parser with the words that every command knows."""
+def parser(
+    command: str, about: str, *, example: str = "", reads: bool = True
+) -> argparse.ArgumentParser:
+    """Make a command's parser with the words that every command knows.
+
+    Args:
+        command: its name.
+        about: what it does.
+        example: one call.
+        reads: whether it reads an image's layers, and so knows the words for that.
+    """
     made = _Parser(
         prog=f"layerview {command}",
         description=about,
@@ -37,8 +46,10 @@ def parser(command: str, about: str, *, example: str = "") -> argparse.ArgumentP
         allow_abbrev=False,
     )
     made.add_argument("--json", action="store_true", help="print JSON")
-    made.add_argument("--platform", metavar="P", help="which image of an index, as linux/arm64")
     made.add_argument("--binary", action="store_true", help="sizes in KiB and MiB")
+    if not reads:
+        return made
+    made.add_argument("--platform", metavar="P", help="which image of an index, as linux/arm64")
     made.add_argument("--no-cache", action="store_true", help="leave the index cache alone")
     made.add_argument("--verify", action="store_true", help="hash plain layers too")
     return made

@@ -27,6 +27,7 @@ def run(words: Sequence[str]) -> int:
         "prune",
         "Delete images without a name that nothing uses; with --all, named ones as well.",
         example="layerview prune --all --filter until=240h",
+        reads=False,
     )
     made.add_argument("-a", "--all", action="store_true", help="also images that have names")
     made.add_argument("-f", "--force", action="store_true", help="do not ask")

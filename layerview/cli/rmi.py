@@ -19,6 +19,7 @@ def run(words: Sequence[str]) -> int:
         "rmi",
         "Take away a name, and the image with it when it was the last one.",
         example="layerview rmi app:latest",
+        reads=False,
     )
     made.add_argument("images", metavar="IMAGE", nargs="+", help="a name or an ID")
     made.add_argument(

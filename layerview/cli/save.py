@@ -25,6 +25,7 @@ def run(words: Sequence[str]) -> int:
         "save",
         "Write images as one archive, which docker load and OCI tools read.",
         example="layerview save app:latest -o app.tar",
+        reads=False,
     )
     made.add_argument("images", metavar="IMAGE", nargs="+", help="a name or an ID")
     made.add_argument("-o", "--output", metavar="FILE", help="where to; standard output if not")

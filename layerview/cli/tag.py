@@ -19,6 +19,7 @@ def run(words: Sequence[str]) -> int:
         "tag",
         "Let NAME mean IMAGE, whatever it meant before.",
         example="layerview tag app:latest registry.example/app:1.0",
+        reads=False,
     )
     made.add_argument("image", metavar="IMAGE", help="a name or an ID")
     made.add_argument("name", metavar="NAME", help="the new name")
