@@ -55,7 +55,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Dockerd]:
         started.docker("tag", "built:1", "other.example:5000/x/built:2")
         started.docker("tag", "lab/deep", "built:deep")
         started.docker("rmi", "lab/deep")
-        started.docker("commit", "-q", "done")  # without a name
+        started.docker("commit", "done")  # without a name
         started.docker("volume", "create", "vol")
         more = ("--name", "up", "-v", "vol:/v")
         script = "echo 12345 >/v/f; echo one >/one; touch /ready; sleep 1000"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -40,13 +42,14 @@ class Command:
 
     def __init__(self, capture: pytest.CaptureFixture[str], cache: bool = False) -> None:
         self._capture = capture
-        self._more = () if cache else ("--no-cache",)
+        self._env = {} if cache else {"LAYERVIEW_NO_CACHE": "1"}
 
     def __call__(self, *words: object) -> Answer:
         """Run a command; whatever happens, it prints no traceback."""
         self._capture.readouterr()
         try:
-            status = main([*map(str, words), *self._more])
+            with mock.patch.dict(os.environ, self._env):
+                status = main([*map(str, words)])
         except SystemExit as stop:
             status = stop.code if isinstance(stop.code, int) else 1
         found = self._capture.readouterr()
