@@ -106,6 +106,10 @@ def _folder(name: str) -> str:
     return os.path.dirname(_short(name)) if os.path.exists(name) else ""
 
 
+_PLACES = {"directory": "folder", "data-root": "root", "local": "local", "docker-daemon": "docker"}
+"""What places are called in the list; all others are files."""
+
+
 def look(line: Listed, platform: str | None, progress: Progress) -> list[Listed]:
     """Open what a line names and return the images in it; an error stands in the line.
 
@@ -139,7 +143,7 @@ def look(line: Listed, platform: str | None, progress: Progress) -> list[Listed]
                 layers = [
                     ListedLayer(
                         source.chain_id or source.diff_id or (name, source.number),
-                        source.compressed_size or 0,
+                        source.compressed_size or source.size or 0,
                         instruction(source.history),
                     )
                     for source in image.layers
@@ -151,7 +155,7 @@ def look(line: Listed, platform: str | None, progress: Progress) -> list[Listed]
                         printable(tag),
                         image.image_id.short if image.image_id else "",
                         layers,
-                        "file" if image.place != "directory" else "folder",
+                        _PLACES.get(image.place, "file"),
                         line.title if title else line.location,
                     )
                 )

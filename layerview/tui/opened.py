@@ -77,7 +77,10 @@ class OpenedImage:
         self._loaded: dict[int, LoadedLayer] = {}
         self._contents: ImageContents | None = None
         stack = [
-            (source.chain_id or (image.image_id, source.number), source.compressed_size or 0)
+            (
+                source.chain_id or (image.image_id, source.number),
+                source.compressed_size or source.size or 0,
+            )
             for source in image.layers
         ]
         self.hues = hues.assign(stack)

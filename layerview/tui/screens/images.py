@@ -199,10 +199,12 @@ class ImagesScreen(TellsFailures, Screen[None]):
     @property
     def lines(self) -> list[Listed]:
         """All lines: the places' as they are known, then files."""
-        return [
-            *(line for _, lines in sorted(self._in_places.items()) for line in lines),
-            *self._files,
+        lines = [
+            line
+            for number, asked in enumerate(self._waiting)
+            for line in self._in_places.get(number, [asked])
         ]
+        return [*lines, *self._files]
 
     def action_reload(self) -> None:
         """Look again at everything that is listed."""
@@ -577,12 +579,12 @@ class ImagesScreen(TellsFailures, Screen[None]):
                 " and its layers stay on the disk."
             )
         else:
-            freed = format_size(line.unique or 0, binary=self.app.binary_sizes)
-            shared = format_size(
-                (line.size or 0) - (line.unique or 0), binary=self.app.binary_sizes
-            )
-            words = f"Frees {freed}; {shared} stay, for other images share those layers."
-            words += " The image and its names are lost; a container that uses it keeps it."
+            size, unique = line.size or 0, line.unique or 0
+            words = f"Frees {format_size(unique, binary=self.app.binary_sizes)}."
+            if size > unique:
+                rest = format_size(size - unique, binary=self.app.binary_sizes)
+                words += f" {rest} stay: other images share those layers."
+            words += " It is refused while a container uses the image."
         wanted = line.name.removeprefix("local:")
         self.app.push_screen(
             Confirm(f"Remove {title}?", words, "Remove"),
