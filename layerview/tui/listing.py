@@ -49,6 +49,8 @@ class Listed:
     """Whether it lies in the local area, which is ours to change."""
     told: int | None = None
     """Bytes of its layers as an engine tells them, where the layers themselves are not known."""
+    asking: bool = False
+    """Whether it stands for a place that has not answered yet."""
 
     @property
     def size(self) -> int | None:
@@ -190,6 +192,16 @@ def _told_by_engine(name: str) -> Listed | None:
     line.storage = image.engine.address
     line.location = printable(image.engine.address.removeprefix("unix://"))
     return line
+
+
+def is_of_area(name: str) -> bool:
+    """Whether a name is one of an image in the local area, which is listed by itself."""
+    return name.startswith("local:") and not name.startswith("local:container:")
+
+
+def is_of_engine(name: str) -> bool:
+    """Whether a name is one of an image in an engine."""
+    return name.startswith("docker-daemon:")
 
 
 def _is_in_area(name: str) -> bool:

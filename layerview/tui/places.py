@@ -59,7 +59,22 @@ def find_places() -> list[Place]:
         kind = "podman" if "podman" in endpoint.address else "docker"
         name = _ENGINES.get(endpoint.name, endpoint.name)
         places.append(Place(kind, name, socket, partial(list_engine, endpoint, kind)))
+    engines = any(place.kind == "docker" for place in places)
+    for root in usual_roots():
+        # One that can't be entered is told of only where no engine stands in for it.
+        closed = os.path.isdir(root) and not os.access(root, os.R_OK | os.X_OK)
+        if (closed and not engines) or os.path.isdir(os.path.join(root, "image")):
+            opens = f"data-root:{root}:"
+            places.append(Place("root", "data root", root, partial(list_root, root, "root", opens)))
     return places
+
+
+def usual_roots() -> list[str]:
+    """Return where Docker keeps its data, as root and rootless, whether it is there or not."""
+    data = os.environ.get("XDG_DATA_HOME", "")
+    if not os.path.isabs(data):
+        data = os.path.expanduser("~/.local/share")
+    return ["/var/lib/docker", os.path.join(data, "docker")]
 
 
 def look(place: Place) -> list[Listed]:
@@ -67,14 +82,20 @@ def look(place: Place) -> list[Listed]:
     try:
         return place.list()
     except (LayerviewError, OSError) as error:
-        failed = waiting(place)
-        failed.error = printable(str(error))
-        return [failed]
+        why = str(error)
+    except Exception as error:
+        # One place's trouble, even a bug's, must not be the others'.
+        why = f"{type(error).__name__}: {error}"
+    failed = waiting(place)
+    failed.asking, failed.error = False, printable(why)
+    return [failed]
 
 
 def waiting(place: Place) -> Listed:
     """Return the line of a place that has not answered yet."""
-    return Listed("", printable(place.name), place=place.kind, location=printable(place.where))
+    return Listed(
+        "", printable(place.name), place=place.kind, location=printable(place.where), asking=True
+    )
 
 
 def list_root(path: str, kind: str, opens: str) -> list[Listed]:

@@ -80,3 +80,9 @@ async def go_to(pilot: Pilot[Any], path: bytes) -> None:
     assert tree(pilot.app).go_to(path), path
     await pilot.pause()
     await settled(pilot)
+
+
+def screen_text(app: Any) -> str:
+    """Return what stands on the screen."""
+    lines = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in line) for line in lines)

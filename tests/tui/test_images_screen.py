@@ -12,14 +12,9 @@ from layerview.tui.screens.images import ImagesScreen
 from layerview.tui.screens.open_file import complete_path
 from tests.support import archives
 from tests.tui import specimens
-from tests.tui.driving import image_screen, listed, ready, until
+from tests.tui.driving import image_screen, listed, ready, screen_text, until
 
 SIZE = (140, 45)
-
-
-def screen_text(app) -> str:
-    lines = app.screen._compositor.render_strips()
-    return "\n".join("".join(segment.text for segment in line) for line in lines)
 
 
 async def test_given_images_are_listed_with_what_they_share(tmp_path):

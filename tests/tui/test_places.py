@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -10,14 +12,16 @@ from textual.widgets import Input
 
 from layerview.cli.main import main
 from layerview.errors import LayerviewError
+from layerview.sources.resolve import open_image
 from layerview.tui.app import LayerviewApp
+from layerview.tui.catalogue import Catalogue
 from layerview.tui.errands import Errand
 from layerview.tui.listing import Listed, ListedLayer, share
 from layerview.tui.places import Place, find_places, look
 from layerview.tui.screens.confirm import Confirm
 from layerview.tui.screens.images import ImagesScreen
 from tests.support import archives, tars
-from tests.tui.driving import until
+from tests.tui.driving import screen_text, until
 
 BASE = tars.layer(tars.file("base", b"b" * 5000))
 
@@ -60,6 +64,71 @@ def test_two_names_of_one_image_do_not_make_its_layers_shared(area: Path) -> Non
     assert {line.unique for line in lines} == {300}
 
 
+def test_a_data_root_that_an_engine_lists_too_is_listed_once() -> None:
+    engine = Place("docker", "Docker Engine", "/run/x.sock", list)
+    root = Place("root", "data root", "/data", list)
+    catalogue = Catalogue()
+    catalogue.begin([engine, root], [])
+    same = {"image_id": "x", "storage": "/data"}
+    older = Listed("b", "b", image_id="y", storage="/data")
+    catalogue.place_answered(root, [Listed("data-root:a", "a", **same), older])  # type: ignore[arg-type]
+    catalogue.place_answered(engine, [Listed("a", "a", **same)])  # type: ignore[arg-type]
+    assert [line.name for line in catalogue.lines] == ["a", "b"]
+
+
+def test_what_was_known_of_a_place_stays_until_it_answers_again() -> None:
+    place = Place("docker", "Docker Engine", "/run/x.sock", list)
+    catalogue = Catalogue()
+    catalogue.begin([place], [])
+    assert [(line.title, line.asking) for line in catalogue.lines] == [("Docker Engine", True)]
+    catalogue.place_answered(place, [Listed("a", "a")])
+    catalogue.begin([place], [])
+    assert [line.title for line in catalogue.lines] == ["a"]
+    assert catalogue.answered == 0
+    catalogue.place_answered(place, [])
+    assert catalogue.lines == []
+    catalogue.begin([], [])
+    catalogue.place_answered(place, [Listed("late", "late")])
+    assert catalogue.lines == []
+
+
+def test_a_recent_name_of_an_image_that_its_place_lists_is_not_listed_again() -> None:
+    place = Place("local", "local area", "/area", list)
+    recent = [Listed(name, name) for name in ("local:one", "local:gone", "docker-daemon:far")]
+    catalogue = Catalogue()
+    catalogue.begin([place], recent)
+    catalogue.place_answered(place, [Listed("local:one", "one")])
+    assert [line.name for line in catalogue.lines] == ["local:one", "docker-daemon:far"]
+    gone = Listed("docker-daemon:far", "far", error="no such image")
+    catalogue.file_looked_into(recent[2], [gone])
+    assert [line.name for line in catalogue.lines] == ["local:one"]
+    # What a person asks for now is told of in any case.
+    catalogue.begin([place], recent, ["local:gone"])
+    assert [line.name for line in catalogue.lines] == ["local:one", "local:gone"]
+
+
+def test_a_data_root_without_an_engine_is_found(
+    area: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("layerview.tui.places.usual_roots", lambda: [str(area)])
+    monkeypatch.setenv("LAYERVIEW_ROOT", str(tmp_path / "none"))
+    (place,) = find_places()
+    lines = look(place)
+    assert {line.title for line in lines} == {"one", "two"}
+    assert not any(line.removable for line in lines)
+    with open_image(lines[0].name) as image:
+        assert image.references == ("one:1",)
+
+
+def test_a_bug_in_one_place_is_that_places_line() -> None:
+    def fail() -> list[Listed]:
+        raise KeyError("surprise")
+
+    (line,) = look(Place("docker", "Docker Engine", "/run/x.sock", fail))
+    assert line.error == "KeyError: 'surprise'"
+    assert not line.asking
+
+
 def test_layers_of_two_storages_lie_on_the_disk_twice() -> None:
     lines = [
         Listed("a", "a", image_id="x", layers=[ListedLayer("k", 7, "")], storage=storage)
@@ -94,11 +163,30 @@ async def test_a_slow_place_holds_up_none_of_the_others(
     async with app.run_test(size=(120, 30)) as pilot:
         try:
             await until(pilot, lambda: "one:1" in shown(app))
-            assert "far away:" in shown(app)
+            assert shown(app)["far away:"].asking
+            assert "1 of 2 places answered" in screen_text(app)
             assert app.screen.looking  # type: ignore[attr-defined]
         finally:
             answer.set()
         await until(pilot, lambda: "far away:" not in shown(app))
+        assert "answered" not in screen_text(app)
+
+
+def test_a_place_that_does_not_answer_does_not_hold_up_leaving(tmp_path: Path) -> None:
+    code = """
+import asyncio, threading
+from layerview.tui import places
+from layerview.tui.app import LayerviewApp
+from layerview.tui.screens import images
+hangs = places.Place("docker", "far", "tcp://far", threading.Event().wait)
+images.find_places = lambda: [hangs]
+async def main():
+    async with LayerviewApp().run_test() as pilot:
+        await pilot.pause()
+        await pilot.press("q")
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
 
 
 async def test_an_image_is_removed_only_after_a_yes(area: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
-from rich.style import Style
 from rich.text import Text
 from textual import events, on, work
 from textual.app import ComposeResult
@@ -22,11 +23,12 @@ from layerview.errors import Cancelled, LayerviewError
 from layerview.progress import Progress
 from layerview.sizes import format_size
 from layerview.text import printable
-from layerview.tui.bars import share_of
+from layerview.tui.catalogue import Catalogue
 from layerview.tui.cells import Line, fit
 from layerview.tui.errands import Errand
-from layerview.tui.listing import DEMO, Listed, look, names_to_list, share, users_of
-from layerview.tui.places import Place, find_places, waiting
+from layerview.tui.image_rows import ImageColumns, RowPainter
+from layerview.tui.listing import DEMO, Listed, look, names_to_list, users_of
+from layerview.tui.places import Place, find_places
 from layerview.tui.places import look as list_images
 from layerview.tui.recent import recent
 from layerview.tui.themes import Paint
@@ -42,14 +44,11 @@ from layerview.tui.widgets.chrome import (
 from layerview.tui.widgets.filter import FilterInput
 from layerview.tui.widgets.keys import Keys
 from layerview.tui.widgets.lying_stack import LyingSlab, LyingStack
+from layerview.tui.words import count_of
 from layerview.tui.working import TellsFailures
 
 if TYPE_CHECKING:
     from layerview.tui.app import LayerviewApp
-
-
-IN_PLACES = ("docker-daemon:", "local:")
-"""How the names of images begin that places list by themselves."""
 
 
 class ImageTable(DataTable[Text]):
@@ -114,9 +113,10 @@ class ImagesScreen(TellsFailures, Screen[None]):
     class PlaceListed(Message):
         """The images of one place are known, or why they are not."""
 
-        def __init__(self, number: int, found: list[Listed]) -> None:
-            self.number = number
+        def __init__(self, place: Place, found: list[Listed], asked_in: int) -> None:
+            self.place = place
             self.found = found
+            self.asked_in = asked_in
             super().__init__()
 
     class Doing(Message):
@@ -146,12 +146,9 @@ class ImagesScreen(TellsFailures, Screen[None]):
     def __init__(self, names: list[str]) -> None:
         super().__init__()
         self.names = names
-        self._files: list[Listed] = []
-        self._places: list[Place] = []
-        self._in_places: dict[int, list[Listed]] = {}
-        """By number of the place, what is there; a place that is still looked into is missing."""
-        self._waiting: list[Listed] = []
-        """The line of each place until it answers."""
+        self._catalogue = Catalogue()
+        self._round = 0
+        """How often places were asked: an answer to an earlier round is old."""
         self._moved = False
         """Whether a person chose a line: until then the cursor stays on the first."""
         self._errand: Errand | None = None
@@ -161,7 +158,6 @@ class ImagesScreen(TellsFailures, Screen[None]):
         self.needle = ""
         self._progress = Progress()
         self._looking = False
-        self._total = 0
         self._marked_row = -1
 
     def compose(self) -> ComposeResult:
@@ -199,37 +195,35 @@ class ImagesScreen(TellsFailures, Screen[None]):
     @property
     def lines(self) -> list[Listed]:
         """All lines: the places' as they are known, then files."""
-        lines = [
-            line
-            for number, asked in enumerate(self._waiting)
-            for line in self._in_places.get(number, [asked])
-        ]
-        return [*lines, *self._files]
+        return self._catalogue.lines
 
     def action_reload(self) -> None:
-        """Look again at everything that is listed."""
-        self._files = names_to_list(self.names, recent())
-        self._places = find_places()
-        self._waiting = [waiting(place) for place in self._places]
-        self._in_places.clear()
+        """Look again at everything that is listed; what is known stays meanwhile."""
+        files = names_to_list(self.names, recent())
+        places = find_places()
+        self._catalogue.begin(places, files, self.names)
         self._fill()
         self._looking = True
-        for number, place in enumerate(self._places):
-            self.list_place(number, place)
-        self.look_into(list(self._files))
+        self._round += 1
+        for place in places:
+            # Not a worker: leaving the program would wait for an engine that does not answer.
+            threading.Thread(
+                target=self._list_place, args=(place, self._round), daemon=True
+            ).start()
+        self.look_into(files)
 
-    @work(thread=True, exit_on_error=False, group="places", description="Listing a place")
-    def list_place(self, number: int, place: Place) -> None:
-        """List one place's images, whatever the others do."""
+    def _list_place(self, place: Place, asked_in: int) -> None:
+        """List one place's images, whatever the others do; called in a thread of its own."""
         found = list_images(place)
-        if not get_current_worker().is_cancelled:
-            self.post_message(self.PlaceListed(number, found))
+        # The program may have been left meanwhile.
+        with suppress(RuntimeError):
+            self.post_message(self.PlaceListed(place, found, asked_in))
 
     @on(PlaceListed)
     def _place_listed(self, message: PlaceListed) -> None:
-        self._in_places[message.number] = message.found
-        self._total = share(self.lines)
-        self._fill()
+        if message.asked_in == self._round:
+            self._catalogue.place_answered(message.place, message.found)
+            self._fill()
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="look", description="Looking")
     def look_into(self, lines: list[Listed]) -> None:
@@ -246,15 +240,12 @@ class ImagesScreen(TellsFailures, Screen[None]):
         except Cancelled:
             return
         finally:
-            self._looking = False
+            if progress is self._progress:
+                self._looking = False
 
     @on(Looked)
     def _looked(self, message: Looked) -> None:
-        for place, line in enumerate(self._files):
-            if line is message.line:
-                self._files[place : place + 1] = message.found
-                break
-        self._total = share(self.lines)
+        self._catalogue.file_looked_into(message.line, message.found)
         self._fill()
 
     def on_unmount(self) -> None:
@@ -266,132 +257,47 @@ class ImagesScreen(TellsFailures, Screen[None]):
 
     def on_screen_resume(self) -> None:
         """An image that was opened meanwhile is among the recent ones."""
-        known = {line.name for line in self.lines}
-        if self._files and any(name not in known for name in recent()[:1]):
+        if self._catalogue.is_begun and self._catalogue.lacks(recent()[:1]):
             self.action_reload()
 
     @property
     def looking(self) -> bool:
         """Whether files or places are still being looked into."""
-        return self._looking or len(self._in_places) < len(self._places)
+        return self._looking or self._catalogue.answered < self._catalogue.places
 
     # The table -------------------------------------------------------------------------------
 
     def _fill(self) -> None:
         table = self.query_one(ImageTable)
-        paint = Paint(self.app.theme_variables, self.app.current_theme.dark)
-        width = self.size.width
-        glyphs = self.app.glyphs
-        before = self._current()
+        before, row = self._current(), table.cursor_row
         lines = [line for line in self.lines if self._matches(line)]
         if self.sort_key == "size":
             lines.sort(key=lambda line: -(line.size or 0))
         elif self.sort_key == "name":
             lines.sort(key=lambda line: (line.title, line.tag))
         self.shown = lines
-        largest = max((line.size or 0 for line in lines), default=0)
-        wide = width >= 110
-        full = width >= 100
-        taken = 12 + 11 + 11 + (14 + 8 + 11 if full else 0) + (15 if wide else 0)
-        spare = max(24, width - 2 - 3 - taken - 2)
-        name_width = max(14, min(40, spare // 2))
-        place_width = max(10, spare - name_width - 2)
-        down = f" {glyphs.down}"
-        columns: list[tuple[str, int, bool]] = [
-            ("Image" + (down if self.sort_key == "name" else ""), name_width, False)
-        ]
-        columns.append(("Tag", 10, False))
-        if full:
-            columns.append(("Image ID", 12, False))
-            columns.append(("Layers", 6, True))
-        columns.append(("Size" + (down if self.sort_key == "size" else ""), 9, True))
-        columns.append(("Unique", 9, True))
-        if full:
-            columns.append(("Shared", 9, True))
-        if wide:
-            columns.append(("", 13, False))
-        columns.append(("Place", place_width, False))
-        self.query_one(TableHead).show_columns(columns)
+        columns = ImageColumns.for_width(self.size.width)
+        heads = columns.heads(self.sort_key, self.app.glyphs.down)
+        self.query_one(TableHead).show_columns(heads)
+        painter = RowPainter(
+            columns,
+            Paint(self.app.theme_variables, self.app.current_theme.dark),
+            self.app.glyphs,
+            self.app.binary_sizes,
+            max((line.size or 0 for line in lines), default=0),
+        )
         table.clear(columns=True)
         table.add_column(" ", width=3)
-        for label, cells, _ in columns:
+        for label, cells, _ in heads:
             table.add_column(label, width=cells + 2)
         for line in lines:
-            table.add_row(*self._cells(line, paint, name_width, full, wide, place_width, largest))
+            table.add_row(*painter.cells(line))
         self._marked_row = -1
-        if self._moved and before is not None and before in lines:
-            table.move_cursor(row=lines.index(before), animate=False)
+        if self._moved and before is not None:
+            table.move_cursor(row=_same(lines, before, row), animate=False)
         self._mark_cursor(table.cursor_row)
         self._show_total()
         self._show_stack()
-
-    def _cells(
-        self,
-        line: Listed,
-        paint: Paint,
-        name_width: int,
-        full: bool,
-        wide: bool,
-        place_width: int,
-        largest: int,
-    ) -> list[Text]:
-        glyphs = self.app.glyphs
-        ellipsis = glyphs.ellipsis
-
-        def cell(text: str, color: str = "foreground", bold: bool = False, width: int = 0) -> Text:
-            # No background: the table's own cursor must show through.
-            style = Style(color=paint.color(color), bold=bold)
-            return Text(fit(text, width, ellipsis, right=True) if width else text, style=style)
-
-        def number(size: int | None, bold: bool = False) -> Text:
-            if size is None:
-                text = "" if line.error or line.name == DEMO else ellipsis
-                return cell(text, "faint", width=9)
-            text = format_size(size, binary=self.app.binary_sizes)
-            return cell(text, "faint" if size == 0 else "foreground", bold, width=9)
-
-        cells = [Text(" ")]
-        cells.append(cell(fit(line.title, name_width, ellipsis), bold=True))
-        cells.append(cell(fit(line.tag, 10, ellipsis)))
-        if full:
-            cells.append(cell(line.image_id, "muted"))
-            layers = "" if line.layers is None else str(len(line.layers))
-            cells.append(cell(layers, width=6))
-        cells.append(number(line.size, bold=True))
-        cells.append(number(line.unique))
-        if full:
-            shared = None if line.size is None or line.unique is None else line.size - line.unique
-            cells.append(number(shared))
-        if wide:
-            cells.append(self._bar(line, paint, largest))
-        if line.error:
-            cells.append(cell(fit(f"{glyphs.waste} {line.error}", place_width, ellipsis), "error"))
-        else:
-            place = Text.assemble(
-                cell(f"{line.place:<7}" if line.place else ""),
-                cell(fit(line.location, place_width - 7, ellipsis), "muted"),
-            )
-            cells.append(place)
-        return cells
-
-    def _bar(self, line: Listed, paint: Paint, largest: int) -> Text:
-        glyphs = self.app.glyphs
-        if line.size is None or line.unique is None:
-            return Text("")
-        whole = round(share_of(line.size, largest) * 26)
-        unique = round(share_of(line.unique, largest) * 26)
-        bar = Text()
-        full = unique // 2
-        bar.append(glyphs.bar * full, style=paint.color("foreground"))
-        rest = (whole + 1) // 2 - full
-        if rest:
-            signs = glyphs.bar * rest
-            if whole % 2:
-                signs = signs[:-1] + glyphs.bar_half
-            color = "faint" if unique < whole else "foreground"
-            bar.append(signs, style=paint.color(color))
-        bar.append(glyphs.track * (13 - (whole + 1) // 2), style=paint.color("track"))
-        return bar
 
     def _matches(self, line: Listed) -> bool:
         text = f"{line.title}:{line.tag} {line.image_id} {line.location}".casefold()
@@ -417,11 +323,12 @@ class ImagesScreen(TellsFailures, Screen[None]):
         if places > 1:
             words.append(f"{places} places")
         self.query_one(AreaBar).show(words)
-        total = format_size(self._total, binary=self.app.binary_sizes)
+        total = format_size(self._catalogue.total, binary=self.app.binary_sizes)
         right = [strong(total), muted(" stored, sharing counted once")] if images else []
         left = [muted(self._doing), muted("Esc stops")] if self._doing else []
-        if len(self._in_places) < len(self._places) and not left:
-            left = [muted(f"{len(self._in_places)} of {len(self._places)} places answered")]
+        answered, asked = self._catalogue.answered, self._catalogue.places
+        if answered < asked and not left:
+            left = [muted(f"{answered} of {count_of(asked, 'place')} answered")]
         self.query_one("#total", SubjectRow).show([[piece] for piece in left], right)
 
     def _show_stack(self) -> None:
@@ -457,9 +364,7 @@ class ImagesScreen(TellsFailures, Screen[None]):
                     layer.size,
                     layer.instruction,
                     format_size(layer.size, binary=self.app.binary_sizes),
-                    "only here"
-                    if users[line.storage, layer.key] < 2
-                    else f"in {users[line.storage, layer.key]} images",
+                    _used_by(users[line.storage, layer.key]),
                 )
                 for number, layer in enumerate(line.layers)
             ]
@@ -643,6 +548,19 @@ class ImagesScreen(TellsFailures, Screen[None]):
         else:
             self.notify(message.words, title=message.title, markup=False)
         self.action_reload()
+
+
+def _same(lines: Sequence[Listed], before: Listed, row: int) -> int:
+    """Return the row of a line that was looked into anew; where it is gone, the row it had."""
+    for key in (
+        lambda line: (line.name, line.title, line.tag, line.place, line.location),
+        lambda line: (line.name, line.title, line.place),
+    ):
+        wanted = key(before)
+        for number, line in enumerate(lines):
+            if key(line) == wanted:
+                return number
+    return min(row, max(0, len(lines) - 1))
 
 
 def _used_by(images: int) -> str:
