@@ -60,6 +60,26 @@ def run_in_user_namespace(work: Callable[[], int]) -> int:
 
 def call_in_user_namespace(work: Callable[[], object]) -> object:
     """Do the same for a result that JSON can hold, as any user; signals give their status."""
+    return _call(work, _CLONE_NEWUSER | _CLONE_NEWNS)
+
+
+def call_in_mount_namespace(work: Callable[[], object]) -> object:
+    """Call `work`, as who one is, in a child process whose mounts are its own and end with it.
+
+    Returns:
+        What `work` returned, which JSON must be able to hold; 128 and the signal's number where
+        one ended it.
+
+    Raises:
+        LayerviewError: what `work` raised.
+        OSError: what `work` raised, or why there is no such namespace: PermissionError but for
+            who may mount.
+    """
+    return _call(work, _CLONE_NEWNS)
+
+
+def _call(work: Callable[[], object], namespaces: int) -> object:
+    user = bool(namespaces & _CLONE_NEWUSER)
     sys.stdout.flush()
     sys.stderr.flush()
     ready, tell_ready = os.pipe()
@@ -73,26 +93,29 @@ def call_in_user_namespace(work: Callable[[], object]) -> object:
         if child == 0:
             for fd in (ready, tell_mapped, answer):
                 os.close(fd)
-            _be_child(work, tell_ready, mapped, tell_answer, before)
+            _be_child(work, namespaces, tell_ready, mapped, tell_answer, before)
         for fd in (tell_ready, mapped, tell_answer):
             os.close(fd)
         with os.fdopen(ready, "rb") as words, os.fdopen(answer, "rb") as result:
             failed = words.read()
+            code = int(failed) if failed else 0
             try:
-                problem = _problem(int(failed)) if failed else None
-                if problem is None:
-                    _map_ids(child)
+                if not code:
+                    if user:
+                        _map_ids(child)
                     os.write(tell_mapped, b"1")
             except OSError as error:
-                problem = _problem(error.errno or errno.EPERM)
+                code = error.errno or errno.EPERM
             finally:
                 os.close(tell_mapped)
             status = _wait(child)
             text = result.read()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    if problem is not None:
-        raise LayerviewError("; ".join(problem))
+    if code and user:
+        raise LayerviewError("; ".join(_problem(code)))
+    if code:
+        raise OSError(code, os.strerror(code))
     if not text:
         return status
     return _understood(json.loads(text), status)
@@ -100,6 +123,7 @@ def call_in_user_namespace(work: Callable[[], object]) -> object:
 
 def _be_child(
     work: Callable[[], object],
+    namespaces: int,
     tell_ready: int,
     mapped: int,
     tell_answer: int,
@@ -109,7 +133,7 @@ def _be_child(
     try:
         parent = os.getppid()
         try:
-            unshare(_CLONE_NEWUSER | _CLONE_NEWNS)
+            unshare(namespaces)
         except OSError as error:
             os.write(tell_ready, str(error.errno).encode())
             os._exit(1)
@@ -119,7 +143,10 @@ def _be_child(
         os.close(mapped)
         said: dict[str, object] = {}
         try:
-            _become_root()
+            if namespaces & _CLONE_NEWUSER:
+                _become_root()
+            # What is mounted in here must not show outside, where the kernel does not see to it.
+            mount("none", "/", "", MS_REC | MS_SLAVE)
             libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             if os.getppid() != parent:
                 os._exit(1)
@@ -177,8 +204,6 @@ def _become_root() -> None:
     try:
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
-        # What is mounted in here must not show outside, where the kernel does not see to it.
-        mount("none", "/", "", MS_REC | MS_SLAVE)
     except OSError as error:
         reason, remedy = _problem(error.errno or errno.EPERM)
         raise LayerviewError(f"{reason}; {remedy}") from None

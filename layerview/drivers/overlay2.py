@@ -14,9 +14,10 @@ import base64
 import fcntl
 import os
 import re
+import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,11 +32,12 @@ from layerview.drivers.base import (
     naive_size,
     need,
 )
+from layerview.drivers.below import Below, is_opaque
 from layerview.drivers.mounts import detach, mount_overlay, mount_points, overlay_parameter
 from layerview.drivers.namespace import is_initial, mapped_owners
 from layerview.drivers.removal import remove_tree
 from layerview.errors import DamageError, LayerviewError, LimitError
-from layerview.layer.apply import Applied, apply
+from layerview.layer.apply import OVERRIDE, Applied, apply
 from layerview.layer.beneath import OPEN_FOLDER
 from layerview.layer.pack import pack_folder
 from layerview.layer.tar_split import TarSplitWriter
@@ -150,6 +152,9 @@ class Overlay2:
             make_folder(os.path.join(self.home, "l"), 0o700)
         make_folder(folder, 0o710)
         make_folder(os.path.join(folder, "diff"), 0o755)
+        if parent is not None:
+            # Where the layer says nothing of the root, it stays what it is.
+            _take_over(self.layer_folder(parent), os.path.join(folder, "diff"))
         short = base64.b32encode(os.urandom(17))[:26].decode()
         # `link` first: whoever clears up after a crash finds the short link by it.
         _write(os.path.join(folder, "link"), short, 0o644)
@@ -183,20 +188,28 @@ class Overlay2:
         tar_split: TarSplitWriter | None = None,
         progress: Progress = QUIET,
     ) -> Applied:
-        """See Driver."""
+        """See Driver.
+
+        A hard link to what a layer below holds becomes a copy of that, and a folder that the
+        layer implies is what it is below: both as when the tar is unpacked over all layers below
+        (umoci), where Docker's driver fails, or makes a folder that anybody may write.
+        """
         need(self, id)
         owners = mapped_owners()
         if parent == self._parent(id):
             fd = os.open(self.layer_folder(id), OPEN_FOLDER)
+            lowers = [self.layer_folder(lower) for lower in self.lowers(id)]
             try:
-                return apply(
-                    tar,
-                    fd,
-                    whiteouts=self.whiteouts,
-                    tar_split=tar_split,
-                    owners=owners,
-                    progress=progress,
-                )
+                with closing(Below(lowers, self.whiteouts)) as below:
+                    return apply(
+                        tar,
+                        fd,
+                        whiteouts=self.whiteouts,
+                        tar_split=tar_split,
+                        owners=owners,
+                        lower=below.open if lowers else None,
+                        progress=progress,
+                    )
             finally:
                 os.close(fd)
         with self.mounted(id) as merged:
@@ -255,19 +268,31 @@ class Overlay2:
 
     @contextmanager
     def mounted(self, id: str) -> Iterator[str]:
-        """See Driver. A base layer is its own folder, as in Docker's driver."""
+        """See Driver. A base layer is its own folder, as in Docker's driver.
+
+        So is one that hides all below it: overlayfs passes over such a mark on a layer's root
+        (and so does Docker), the image specification does not (layer.md, Opaque Whiteout).
+        """
         need(self, id)
         links = self._links(id)
+        for link in links:
+            need(self, self._linked(link))
+        links = self._shown(id, links)
         if not links:
             yield self.layer_folder(id)
             return
-        for link in links:
-            need(self, self._linked(link))
         self._enter(id, links)
         try:
             yield self._dir(id, "merged")
         finally:
             self._leave(id)
+
+    def _shown(self, id: str, links: list[str]) -> list[str]:
+        """Return those of the layers below that show."""
+        for at, each in enumerate([id, *map(self._linked, links)]):
+            if is_opaque(self.layer_folder(each), self.whiteouts):
+                return links[:at]
+        return links
 
     def _enter(self, id: str, links: list[str]) -> None:
         """Mount a tree, or take part in one that is mounted.
@@ -405,6 +430,16 @@ def _try_lock(fd: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _take_over(source: str, target: str) -> None:
+    """Give a new folder another's owner and mode."""
+    state = os.lstat(source)
+    with suppress(PermissionError):
+        os.chown(target, state.st_uid, state.st_gid)
+    with suppress(OSError):
+        os.setxattr(target, OVERRIDE, os.getxattr(source, OVERRIDE))
+    os.chmod(target, stat.S_IMODE(state.st_mode))
 
 
 def _write(path: str, text: str, mode: int) -> None:

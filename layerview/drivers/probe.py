@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from layerview.drivers.base import Driver
 from layerview.drivers.copying import FICLONE
 from layerview.drivers.mounts import detach, libc, mount_overlay
-from layerview.drivers.namespace import call_in_user_namespace, is_initial, namespace_limit
+from layerview.drivers.namespace import (
+    call_in_mount_namespace,
+    call_in_user_namespace,
+    is_initial,
+    namespace_limit,
+)
 from layerview.drivers.removal import remove_tree
 from layerview.errors import LayerviewError, UsageError
 
@@ -125,8 +130,12 @@ def choose_driver(root: str, wanted: str | None) -> Driver:
 
 
 def _place(root: str) -> str:
-    """Return the nearest folder that is there."""
+    """Return the nearest folder that is there, and no engine's: nothing is written in those."""
     place = os.path.realpath(root)
+    if os.path.lexists(os.path.join(place, "image")) and not os.path.lexists(
+        os.path.join(place, "layerview")
+    ):
+        place = os.path.dirname(place)
     while not os.path.isdir(place) and place != "/":
         place = os.path.dirname(place)
     return place
@@ -158,7 +167,7 @@ def _overlay2(place: str) -> Finding:
             return finding(False, *problem, False)
         return finding(True, f"kernel overlayfs in a user namespace, on {kind}", "", True)
     user = not is_initial()
-    problem = _trial(place, user)
+    problem = _alone(place, user)
     if problem is not None:
         return finding(False, *problem, False)
     how = "kernel overlayfs in a user namespace" if user else "kernel overlayfs"
@@ -172,21 +181,40 @@ def _rootless_overlay(place: str) -> bool:
     return namespace_limit() is None and _in_namespace(place) is None
 
 
+def _alone(place: str, user: bool) -> tuple[str, str] | None:
+    """Try an overlay as root: its mount goes with the process that made it, however that ends."""
+    try:
+        return _answer(call_in_mount_namespace(lambda: _trial(place, user)))
+    except OSError as error:
+        return _hindered(error.errno or errno.EIO, place, user)
+    except LayerviewError as error:
+        return str(error), "use vfs"
+
+
 def _in_namespace(place: str) -> tuple[str, str] | None:
     """Try an overlay in a user namespace; return what hinders it, and the remedy."""
     try:
-        found = call_in_user_namespace(lambda: _trial(place, True))
+        return _answer(call_in_user_namespace(lambda: _trial(place, True)))
     except (LayerviewError, OSError) as error:
         reason, _, remedy = str(error).partition("; ")
         return reason, remedy or "be root"
+
+
+def _answer(found: object) -> tuple[str, str] | None:
+    """Take in what a trial in another process found: nothing, or what hinders it."""
     if isinstance(found, list):
         reason, remedy = found
         return str(reason), str(remedy)
+    if isinstance(found, int):
+        return f"trying it was stopped (status {found})", "try again, or use vfs"
     return None
 
 
 def _trial(place: str, user: bool) -> tuple[str, str] | None:
-    """Mount a tiny overlay, delete a file in it, see the whiteout; nothing is left."""
+    """Mount a tiny overlay, delete a file in it, see the whiteout; nothing is left.
+
+    In a mount namespace of its own.
+    """
     folder = _scratch(place)
     merged = os.path.join(folder, "m")
     try:

@@ -35,6 +35,7 @@ from tests.conformance.driver_lab import (
     owner,
     replace_folder,
 )
+from tests.support import tars
 from tests.support.trees import snapshot
 
 pytestmark = [
@@ -629,3 +630,139 @@ def test_diff_is_deterministic(stack: Stack) -> None:
     first, second = (b"".join(stack.driver.diff(top, base)) for _ in range(2))
     assert first == second
     assert len(first) % 512 == 0
+
+
+# --- what a layer's tar leaves to the layers below (OCI image-spec, layer.md) ---
+
+
+def applied(stack: Stack, parent: str | None, *parts: tars.Part) -> tuple[str, list[str]]:
+    """Make a layer out of a tar; return its ID and what could not be kept."""
+    made = stack.id()
+    stack.driver.create(made, parent)
+    return made, stack.driver.apply(made, parent, io.BytesIO(tars.layer(*parts))).notes
+
+
+def test_a_hard_link_to_a_file_of_a_layer_below(stack: Stack) -> None:
+    base, _ = applied(
+        stack,
+        None,
+        tars.folder("d", mode=0o750),
+        tars.file("d/f", b"below", mode=0o4711, mtime=1_000_000_000, xattrs={"user.k": b"v"}),
+        tars.symlink("s", "d/f"),
+        tars.file("gone", b"gone"),
+    )
+    middle, _ = applied(stack, base, tars.whiteout("gone"), tars.file("other", b"o"))
+    top, notes = applied(
+        stack,
+        middle,
+        tars.hardlink("h", "d/f"),
+        tars.hardlink("t", "s"),
+        tars.hardlink("n", "gone"),
+    )
+    with stack.driver.mounted(top) as shown:
+        place = Path(shown)
+        assert (place / "h").read_bytes() == b"below"
+        assert stat.S_IMODE(os.lstat(place / "h").st_mode) == 0o4711
+        assert os.lstat(place / "h").st_mtime == 1_000_000_000
+        assert os.getxattr(place / "h", "user.k") == b"v"
+        assert os.readlink(place / "t") == "d/f"
+        assert (place / "d/f").read_bytes() == b"below"
+        assert sorted(os.listdir(place)) == ["d", "h", "other", "s", "t"]
+    assert any("/n:" in note and "/gone, which is not there" in note for note in notes), notes
+    # The layer below is another one's: what is written here is not seen there.
+    above = stack.id()
+    stack.driver.create_writable(above, top)
+    with stack.driver.mounted(above) as shown:
+        (Path(shown) / "h").write_bytes(b"changed")
+    with stack.driver.mounted(base) as shown:
+        assert (Path(shown) / "d/f").read_bytes() == b"below"
+
+
+def test_folders_that_a_layer_does_not_name_stay_as_they_are(stack: Stack) -> None:
+    base, _ = applied(
+        stack,
+        None,
+        tars.folder(mode=0o711, uid=owner(3, 4)[0], gid=owner(3, 4)[1]),
+        tars.folder("d", mode=0o1770, uid=owner(5, 6)[0], gid=owner(5, 6)[1], mtime=1_000_000_000),
+        tars.folder("d/e", mode=0o700, xattrs={"user.k": b"v"}),
+    )
+    above, _ = applied(stack, base, tars.file("x", b"x"))
+    top, notes = applied(stack, above, tars.file("d/e/f", b"f"), tars.file("new/g", b"g"))
+    assert notes == []
+    with stack.driver.mounted(top) as shown:
+        place = Path(shown)
+        assert modes(place) == (0o711, *owner(3, 4))
+        assert modes(place / "d") == (0o1770, *owner(5, 6))
+        assert os.lstat(place / "d").st_mtime == 1_000_000_000
+        assert modes(place / "d/e") == (0o700, 0, 0)
+        assert os.getxattr(place / "d/e", "user.k") == b"v"
+        assert modes(place / "new") == (0o755, 0, 0)
+    paths = [(change.kind, change.path) for change in stack.driver.changes(top, above)]
+    assert ("A", b"d/e/f") in paths
+    assert ("A", b"new/g") in paths
+    assert not [path for kind, path in paths if kind == "D"]
+
+
+def test_an_implied_folder_is_what_shows_below_and_not_what_is_hidden(stack: Stack) -> None:
+    base, _ = applied(
+        stack,
+        None,
+        tars.folder("a", mode=0o700),
+        tars.folder("a/b", mode=0o700),
+        tars.folder("c", mode=0o700),
+        tars.folder("o", mode=0o700),
+        tars.folder("o/i", mode=0o700),
+    )
+    middle, _ = applied(
+        stack, base, tars.whiteout("a"), tars.file("c", b""), tars.opaque("o"), tars.folder("p")
+    )
+    top, _ = applied(
+        stack, middle, tars.file("a/b/f"), tars.file("c/f"), tars.file("o/i/f"), tars.file("p/f")
+    )
+    with stack.driver.mounted(top) as shown:
+        for name in ("a", "a/b", "c", "o/i", "p"):
+            assert modes(Path(shown) / name) == (0o755, 0, 0), name
+
+
+@pytest.mark.parametrize("where", ["top", "middle"])
+def test_an_opaque_root_hides_all_below(stack: Stack, where: str) -> None:
+    base, _ = applied(stack, None, tars.folder("d"), tars.file("d/f", b"f"), tars.file("g", b"g"))
+    other, _ = applied(stack, base, tars.file("h", b"h"))
+    top, _ = applied(stack, other, tars.opaque(), tars.folder("d"), tars.file("d/n", b"n"))
+    want = {"d": ["n"]}
+    if where == "middle":
+        top, _ = applied(stack, top, tars.file("k", b"k"))
+        want["k"] = []
+
+    def listed(shown: str) -> dict[str, list[str]]:
+        return {
+            name: sorted(os.listdir(os.path.join(shown, name))) if name == "d" else []
+            for name in os.listdir(shown)
+        }
+
+    with stack.driver.mounted(top) as shown:
+        assert listed(shown) == want
+    above = stack.id()
+    stack.driver.create_writable(above, top)
+    with stack.driver.mounted(above) as shown:
+        assert listed(shown) == want
+        (Path(shown) / "d/n").unlink()
+        (Path(shown) / "w").write_text("w")
+    with stack.driver.mounted(top) as shown:
+        assert listed(shown) == want
+    found = [(change.kind, change.path) for change in stack.driver.changes(above, top)]
+    assert found == [("C", b"d"), ("D", b"d/n"), ("A", b"w")]
+    with tarfile.open(fileobj=io.BytesIO(b"".join(stack.driver.diff(above, top)))) as opened:
+        assert sorted(opened.getnames()) == ["d", "d/.wh.n", "w"]
+
+
+def test_a_diff_says_again_that_a_root_is_opaque(stack: Stack) -> None:
+    base, _ = applied(stack, None, tars.file("f", b"f"), tars.file("g", b"g"))
+    top, _ = applied(stack, base, tars.opaque(), tars.file("n", b"n"))
+    changes = [(change.kind, change.path) for change in stack.driver.changes(top, base)]
+    assert changes == [("D", b"f"), ("D", b"g"), ("A", b"n")]
+    again = stack.id()
+    stack.driver.create(again, base)
+    stack.driver.apply(again, base, io.BytesIO(b"".join(stack.driver.diff(top, base))))
+    with stack.driver.mounted(again) as shown:
+        assert os.listdir(shown) == ["n"]

@@ -1,0 +1,130 @@
+"""Looking paths up in overlay layers as overlayfs would show them, without mounting anything."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+
+from layerview.layer.beneath import OPEN_FOLDER, Folders, open_beneath
+from layerview.layer.whiteouts import Whiteouts
+
+_OPAQUE = {
+    Whiteouts.TRUSTED: "trusted.overlay.opaque",
+    Whiteouts.USER: "user.overlay.opaque",
+}
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_OPEN_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_KEPT = 10_000
+
+
+def is_opaque(folder: int | str, whiteouts: Whiteouts) -> bool:
+    """Whether a folder of an overlay layer hides what layers below have in it.
+
+    Args:
+        folder: its descriptor or path.
+        whiteouts: the form of the layer.
+    """
+    try:
+        return os.getxattr(folder, _OPAQUE[whiteouts]) == b"y"
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.ENOTSUP, errno.ENOENT):
+            return False
+        raise
+
+
+class Below:
+    """Some layers as the one tree that they show; a mark on a layer's root counts as well."""
+
+    def __init__(self, folders: Sequence[str], whiteouts: Whiteouts) -> None:
+        """Look through layers' folders, the nearest first; none is opened before it is needed."""
+        self._paths = list(folders)
+        self._whiteouts = whiteouts
+        self._opened: dict[int, tuple[int, Folders]] = {}
+        self._showing: dict[bytes, tuple[int, ...]] = {}
+        """By folder: the layers that show in it, nearest first."""
+
+    def close(self) -> None:
+        """Close what is held open."""
+        for base, folders in self._opened.values():
+            folders.close()
+            os.close(base)
+        self._opened.clear()
+
+    def open(self, path: bytes) -> int | None:
+        """Open what shows at a path, with O_PATH, without following a link.
+
+        Returns:
+            A descriptor, the caller's to close; None when nothing is there.
+
+        Raises:
+            OSError: when it can't be looked at.
+        """
+        if not path:
+            return open_beneath(self._folders(0).open(b""), b"", _OPEN_PATH)
+        parent, _, name = path.rpartition(b"/")
+        for layer in self._stack(parent):
+            fd = self._look(layer, parent, name)
+            if fd is None:
+                continue
+            state = os.fstat(fd)
+            if stat.S_ISCHR(state.st_mode) and state.st_rdev == 0:
+                os.close(fd)
+                return None
+            return fd
+        return None
+
+    def _folders(self, layer: int) -> Folders:
+        if layer not in self._opened:
+            base = os.open(self._paths[layer], OPEN_FOLDER)
+            # There may be 128 layers, and 1024 open files.
+            self._opened[layer] = base, Folders(base, most=2)
+        return self._opened[layer][1]
+
+    def _look(self, layer: int, folder: bytes, name: bytes) -> int | None:
+        try:
+            return os.open(name, _OPEN_PATH, dir_fd=self._folders(layer).open(folder))
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            raise
+
+    def _stack(self, path: bytes) -> tuple[int, ...]:
+        """Pick the layers that show in a folder; none when none does."""
+        known = self._showing
+        if len(known) > _KEPT:
+            known.clear()
+        missing = []
+        while path and path not in known:
+            missing.append(path)
+            path = path.rpartition(b"/")[0]
+        if path not in known:
+            known[path] = self._shown_at_root()
+        stack = known[path]
+        for below in reversed(missing):
+            stack = known[below] = self._shown_in(below, stack)
+        return stack
+
+    def _shown_at_root(self) -> tuple[int, ...]:
+        for layer in range(len(self._paths)):
+            if is_opaque(self._folders(layer).open(b""), self._whiteouts):
+                return tuple(range(layer + 1))
+        return tuple(range(len(self._paths)))
+
+    def _shown_in(self, path: bytes, above: tuple[int, ...]) -> tuple[int, ...]:
+        parent, _, name = path.rpartition(b"/")
+        found = []
+        for layer in above:
+            fd = self._look(layer, parent, name)
+            if fd is None:
+                continue
+            try:
+                if not stat.S_ISDIR(os.fstat(fd).st_mode):
+                    break
+                found.append(layer)
+                if is_opaque(f"/proc/self/fd/{fd}", self._whiteouts):
+                    break
+            finally:
+                os.close(fd)
+        return tuple(found)
