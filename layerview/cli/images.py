@@ -101,7 +101,12 @@ def _chosen(found: Inventory, arguments: argparse.Namespace) -> list[ImageUse]:
         images = [kept for image in images if (kept := _with_names(image, matching)) is not None]
     for what, value in wanted:
         if what == "dangling":
-            images = [image for image in images if image.is_dangling is _truth(value)]
+            # As Docker does even with --all: steps on the way to another image are neither.
+            images = [
+                image
+                for image in images
+                if image.is_dangling is _truth(value) and not image.is_intermediate
+            ]
         elif what == "label":
             images = [image for image in images if _has_label(image, value)]
         elif what in ("before", "since"):

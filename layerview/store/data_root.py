@@ -376,13 +376,19 @@ class DataRoot:
     def containers(self, problems: list[str] | None = None) -> list[ContainerRecord]:
         """List the containers of all drivers by ID; see `images`."""
         drivers = self.drivers()
+
+        def listed(folder: str) -> list[str]:
+            try:
+                return list(filter(is_container_id, self._names(folder)))
+            except LayerviewError as error:
+                _note(problems, error)
+                return []
+
         mounted: dict[str, str] = {}
         for driver in drivers:
-            folder = os.path.relpath(self.layout(driver).mounts, self.path)
-            for name in self._names(folder):
-                if is_container_id(name):
-                    mounted.setdefault(name, driver)
-        known = set(filter(is_container_id, self._names("containers"))) | set(mounted)
+            for name in listed(os.path.relpath(self.layout(driver).mounts, self.path)):
+                mounted.setdefault(name, driver)
+        known = {*listed("containers"), *mounted}
         found = []
         for container_id in sorted(known):
             try:

@@ -5,21 +5,28 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from layerview.layer.build import build_index
 from layerview.layer.folder import read_changes, read_folder
 from layerview.layer.index import NO_DIR, LayerIndex
 from layerview.layer.kinds import Kind
+from layerview.layer.tar import RawEntries, scan
 from layerview.layer.tar_split import read_headers
+from layerview.layer.windows import StreamWindow
 from layerview.sources.loading import ImageContents, load_layers
 from layerview.sources.resolve import open_image
-from layerview.store.data_root import DataRoot
+from layerview.store.data_root import DataRoot, LayerRecord
+from layerview.store.rebuilding import rebuilt
 from layerview.view.union import UnionView
+from tests.drivers.people import as_user, readable_site, user
 from tests.support.commands import Command
 from tests.support.dockerd import Dockerd
 
@@ -60,8 +67,10 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Dockerd]:
         more = ("--name", "up", "-v", "vol:/v")
         script = "echo 12345 >/v/f; echo one >/one; touch /ready; sleep 1000"
         started.docker("run", *run, "-d", *more, "lab/busybox", "sh", "-c", script)
+        end = time.monotonic() + 60
         while "ready" not in started.docker("diff", "up").decode():
-            pass
+            assert time.monotonic() < end
+            time.sleep(0.1)
         yield started
 
 
@@ -100,7 +109,9 @@ def test_images_are_those_that_the_engine_lists(engine: Dockerd, run: Command) -
     assert any(not references for references, *_ in found.values())
 
 
-@pytest.mark.parametrize("flags", [[], ["-a"], ["-a", "-f", "dangling=true"]])
+@pytest.mark.parametrize(
+    "flags", [[], ["-a"], ["-a", "-f", "dangling=true"], ["-a", "-f", "dangling=false"]]
+)
 def test_the_engine_lists_the_same_ids(engine: Dockerd, run: Command, flags: list[str]) -> None:
     ours = run("images", "-q", "--no-trunc", *flags, "--root", engine.data)
     theirs = engine.docker("images", "-q", "--no-trunc", *flags).decode()
@@ -245,34 +256,64 @@ def archived(name: str) -> list[LayerIndex]:
     return [layer.index for layer in loaded if layer.index is not None]
 
 
+def rebuilt_index(layer: LayerRecord) -> LayerIndex:
+    """The index of a layer's tar as tar-split makes it again; it is the very tar."""
+    assert layer.tar_split is not None
+    data = b"".join(rebuilt(layer.tar_split, layer.folder))
+    assert hashlib.sha256(data).hexdigest() == layer.diff_id.hex
+    raw = RawEntries()
+    scan(StreamWindow(io.BytesIO(data)), raw)
+    return build_index(raw)
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_a_layer_walked_is_a_layer_of_its_tar(engine: Dockerd, name: str) -> None:
-    wanted = "built:deep" if name == "deep" else f"lab/{name}"
-    tars = archived(name)
+def test_a_tar_made_again_is_the_tar_that_was_loaded(engine: Dockerd, name: str) -> None:
     root = DataRoot(str(engine.data))
-    record = root.image(wanted)
-    assert len(tars) == len(record.chain_ids)
+    record = root.image("built:deep" if name == "deep" else f"lab/{name}")
+    layers = [root.layer(record.driver, chain_id) for chain_id in record.chain_ids]
+    assert [rows(rebuilt_index(layer)) for layer in layers] == [
+        rows(index) for index in archived(name)
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", [*(f"lab/{name}" for name in NAMES if name != "deep"), "built:deep", "built:1"]
+)
+def test_a_layer_walked_is_a_layer_of_its_tar(engine: Dockerd, name: str) -> None:
+    root = DataRoot(str(engine.data))
+    record = root.image(name)
     below = None
-    for chain_id, tar in zip(record.chain_ids, tars, strict=True):
+    for chain_id in record.chain_ids:
         layer = root.layer(record.driver, chain_id)
+        tar = rebuilt_index(layer)
         assert layer.tar_split is not None
         with open(layer.tar_split, "rb") as file:
             headers = read_headers(file)
         assert rows(headers) == rows(tar)
-        assert headers.opaque == tar.opaque
+        assert (headers.opaque, headers.size) == (tar.opaque, tar.size)
+        assert list(headers.offsets) == list(tar.offsets)
         if record.driver == "overlay2":
             walked = read_folder(layer.folder, whiteouts=root.whiteouts("overlay2"))
             assert rows(walked) == rows(tar)
             assert (walked.size, walked.entry_count) == (tar.size, tar.entry_count)
             assert walked.warnings == ()
-        elif below is not None:
-            # A full tree does not show what was listed again unchanged, nor which folder was
-            # deleted and made anew; all that it shows is in the tar or deleted by it.
-            changed = rows(read_changes(below, layer.folder), marks=False)
+        else:
+            # A full tree has all that the tar has, as the tar has it, ...
+            full = rows(read_folder(layer.folder), marks=False)
             listed = rows(tar, marks=False)
-            for path, found in changed.items():
-                if found is not Kind.WHITEOUT:
-                    assert found == listed[path], path
+            for path, found in listed.items():
+                if found is Kind.WHITEOUT:
+                    assert path not in full, path
+                elif found[0] is not Kind.IMPLIED_DIR:
+                    assert full[path][:-1] == found[:-1], path
+                    assert set(full[path][-1]) >= set(found[-1]), path
+            if below is not None:
+                # ... and what it changes of the tree below is in the tar or deleted by it; it does
+                # not show what was listed unchanged, nor which folder was made anew.
+                changed = rows(read_changes(below, layer.folder), marks=False)
+                for path, found in changed.items():
+                    if found is not Kind.WHITEOUT:
+                        assert found == listed[path], path
         below = layer.folder
 
 
@@ -384,16 +425,94 @@ def test_the_search_names_the_files_on_the_disk(engine: Dockerd, run: Command) -
     assert all(path.startswith(str(engine.data)) for path in paths)
 
 
-def test_an_ordinary_user_is_told_so(engine: Dockerd) -> None:
-    script = (
-        "import os, sys; os.setgid(65534); os.setuid(65534)\n"
-        "from layerview.cli.main import main\n"
-        f"sys.exit(main(['images', '--root', {str(engine.data)!r}]))\n"
-    )
-    import subprocess
-    import sys
+# What is never done -----------------------------------------------------------------------------
 
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert "permission denied" in done.stderr
+
+def listing(root: Path) -> dict[str, tuple[object, ...]]:
+    """All that is below a folder, with what a change of any kind would change."""
+    found: dict[str, tuple[object, ...]] = {}
+    for at, folders, files in os.walk(root):
+        for name in [".", *folders, *files]:
+            path = os.path.join(at, name)
+            state = os.lstat(path)
+            found[path] = (
+                *(state.st_ino, state.st_mode, state.st_uid, state.st_gid, state.st_nlink),
+                *(state.st_size, state.st_mtime_ns, state.st_ctime_ns),
+                sorted(os.listxattr(path, follow_symlinks=False)),
+            )
+    return found
+
+
+def test_nothing_is_written_there(engine: Dockerd, run: Command, tmp_path: Path) -> None:
+    data, spoken = engine.data, place(engine, "built:1")
+    before = listing(data)
+    for words in (
+        ["images", "--all", "--tree", "--root", data],
+        ["images", "--root", data],
+        ["df", "-v", "--root", data],
+        ["history", spoken],
+        ["inspect", spoken, "--verify"],
+        ["layers", spoken, "--verify"],
+        ["files", spoken, "/srv"],
+        ["files", place(engine, "container:done"), "--layer", "5"],
+        ["files", place(engine, "container:up"), "/"],
+        ["which", place(engine, "lab/opaque"), "/etc/passwd"],
+        ["cat", spoken, "/built"],
+        ["extract", spoken, "/etc", tmp_path / "etc"],
+        ["waste", place(engine, "lab/whiteouts")],
+        ["diff", place(engine, "lab/busybox"), spoken],
+        ["save", "built:1", "-o", tmp_path / "saved", "--root", data],
+        ["load", "-i", f"{LAB}/docker/busybox.tar", "--root", data],
+        ["tag", "built:1", "other:1", "--root", data],
+        ["rmi", "built:1", "--root", data],
+        ["prune", "-f", "--root", data],
+        ["doctor", "--repair", "--root", data],
+    ):
+        answer = run(*words)
+        refused = words[0] in ("save", "load", "tag", "rmi", "prune", "doctor")
+        assert (answer.status != 0) == refused, (words, answer)
+        if refused:
+            assert "layerview did not make" in answer.out + answer.errors, (words, answer)
+    assert (tmp_path / "etc" / "passwd").exists()
+    assert listing(data) == before
+    assert sum(stat.S_ISREG(int(str(one[1]))) for one in before.values()) > 100
+
+
+def test_what_an_ordinary_user_may_not_read_is_said(engine: Dockerd) -> None:
+    who, root = user("lvuser"), DataRoot(str(engine.data))
+    record = root.image("built:1")
+    spoken = ["-m", "layerview"]
+    kept = {
+        path: stat.S_IMODE(os.lstat(path).st_mode) for path in [engine.data.parent, engine.data]
+    }
+    with readable_site() as site:
+        try:
+            engine.data.parent.chmod(0o755)
+            # As the engine leaves it: its folder is shut.
+            for words in (["images", "--root", engine.data], ["layers", place(engine, "built:1")]):
+                done = as_user(who, site, *spoken, *map(str, words))
+                assert (done.returncode, done.stdout) == (1, "")
+                assert done.stderr.count("\n") == 1
+                assert "permission denied" in done.stderr
+                assert str(engine.data) in done.stderr
+            # As some machines have it: the records may be read, the layers' files may not.
+            engine.data.chmod(0o755)
+            home = engine.data / record.driver
+            changed = [path for path in (engine.data / "image").rglob("*") if path.is_dir()]
+            changed += [path for path in (engine.data / "image").rglob("*") if path.is_file()]
+            changed.append(engine.data / "image")
+            for path in [*changed, home]:
+                kept[path] = stat.S_IMODE(path.stat().st_mode)
+            for path in changed:
+                path.chmod(kept[path] | (0o555 if path.is_dir() else 0o444))
+            home.chmod(0o700)
+            done = as_user(who, site, *spoken, "images", "--root", str(engine.data))
+            assert "built" in done.stdout
+            assert "Traceback" not in done.stderr
+            done = as_user(who, site, *spoken, "cat", place(engine, "built:1"), "/built")
+            assert (done.returncode, done.stdout) == (1, "")
+            assert "permission denied" in done.stderr
+            assert str(home) in done.stderr
+        finally:
+            for path, mode in kept.items():
+                path.chmod(mode)
