@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.benchmarks import commands, keyboard, screens
+from tests.benchmarks import commands, keyboard, loading, screens
 from tests.benchmarks.machine import load, machine
 from tests.benchmarks.processes import Surroundings, Usage
 from tests.benchmarks.rows import Row, table
@@ -31,6 +31,7 @@ PARTS = {
     "start": "--help and inspect --json",
     "first": "the first screen beside a bare Textual app",
     "again": "the second open from the cache",
+    "load": "load beside docker load (as root; needs dockerd)",
     "keys-loading": "keys while L loads",
     "keys-loaded": "keys when L is loaded",
     "keys-million": "keys with a million entries",
@@ -136,6 +137,8 @@ def _measure(given: argparse.Namespace, surroundings: Surroundings, say: command
         rows += screens.first_rows(images, surroundings, rounds, say)
     if "again" in only:
         rows += screens.again_rows(images, surroundings, rounds, say)
+    if "load" in only:
+        rows += loading.load_rows(images, surroundings, rounds, say)
     largest = (
         "L" if "L" in images else max(images, key=lambda name: Path(images[name]).stat().st_size)
     )

@@ -106,6 +106,13 @@ class Dockerd:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
+    def pid(self) -> int:
+        """The engine's own process, below the one that made its namespaces."""
+        outer = self._process.pid
+        [child] = Path(f"/proc/{outer}/task/{outer}/children").read_text().split()
+        return int(child)
+
+    @property
     def env(self) -> dict[str, str]:
         """The environment in which Docker's client talks to it."""
         return {**os.environ, "DOCKER_HOST": f"unix://{self.socket}", "DOCKER_BUILDKIT": "0"}
