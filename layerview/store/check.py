@@ -10,7 +10,9 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -27,19 +29,24 @@ from layerview.store.area import Area
 from layerview.store.data_root import DataRoot, LayerRecord
 from layerview.store.durable import named, read_small
 from layerview.store.intents import Intent, Intents
-from layerview.store.layout import Layout, sha256_digest
+from layerview.store.layout import Layout, is_driver_id, sha256_digest
 from layerview.store.locks import live_engine
+from layerview.store.mending import Mending
 from layerview.store.rebuilding import rebuilt
 from layerview.store.repositories import Repositories
 from layerview.store.uses import names
-from layerview.store.writing import Writing
+from layerview.store.writing import TRIAL, Writing
 from layerview.text import printable
 
 _PIECE = 1 << 20
+_TRIAL_AGE = 60
+"""Seconds after which nobody tries drivers any more; it takes a part of one."""
 _LINK = re.compile(r"[A-Z0-9]{26}")
 _KINDS = ("file", "folder", "symbolic link", "FIFO", "character device", "block device")
 _OVERLAYS = (Whiteouts.TRUSTED, Whiteouts.USER)
 _LOOK = "look at it, and remove it by hand if you know it"
+_AGAIN = "load the image again"
+"""Nothing is deleted while nobody knows which layers it has."""
 _LOAD = "remove its images with `layerview rmi --force` and load them again"
 
 
@@ -133,10 +140,15 @@ class AreaCheck:
         left = 0 if live else len(_listed(self._area.scratch))
         if left:
             said.append(f"{left} temporary files were left behind")
+        trials = left_trials(self._area.root)
         if said:
             remedy = "the next command that changes the area clears it up, or doctor --repair"
             self._checks += [Check(title, True, each, remedy) for each in said]
-        else:
+        for path in trials:
+            found = f"{path} was left behind by a trial of the drivers that was killed"
+            remedy = "`layerview doctor --repair` deletes it"
+            self._checks.append(Check(title, True, found, remedy, _removing_trial(path)))
+        if not said and not trials:
             self._done(title, before, f"{live} under way" if live else "none")
 
     # -- images -------------------------------------------------------------------------------
@@ -156,11 +168,11 @@ class AreaCheck:
                 raw = read_small(path)
                 if Digest.of(raw) != image_id:
                     found = Digest.of(raw).short
-                    self._problem(title, f"{path} is damaged: it hashes to {found}", _LOAD)
+                    self._problem(title, f"{path} is damaged: it hashes to {found}", _AGAIN)
                     continue
                 config = ImageConfig.from_json(raw, path)
             except LayerviewError as error:
-                self._problem(title, str(error), _LOAD)
+                self._problem(title, str(error), _AGAIN)
                 continue
             for number, chain in enumerate(chain_ids(config.diff_ids)):
                 if not os.path.isdir(layout.layer(chain)):
@@ -234,14 +246,17 @@ class AreaCheck:
         owners: dict[str, str] = {}
         """Whose each of the driver's folders is."""
         records: list[LayerRecord] = []
+        damaged: dict[Digest, str] = {}
         for hex_ in names(layout.layers):
             chain = Digest("sha256", hex_)
             try:
-                record = data.layer(layout.driver, chain)
+                records.append(data.layer(layout.driver, chain))
             except LayerviewError as error:
                 if os.path.lexists(layout.layer(chain)):
-                    self._problem(title, str(error), _LOAD)
-                continue
+                    damaged[chain] = str(error)
+        records += self._mended(data, layout, records, damaged)
+        for record in records:
+            chain = record.chain_id
             if record.cache_id in owners:
                 self._problem(
                     title,
@@ -249,7 +264,6 @@ class AreaCheck:
                     f" {record.cache_id[:12]}",
                 )
             owners[record.cache_id] = chain.short
-            records.append(record)
         chains = {record.chain_id for record in records}
         for at, record in enumerate(records):
             self._progress.step("checking layers", at, len(records))
@@ -273,6 +287,34 @@ class AreaCheck:
             self._folders(data, layout, owners)
         if layout.driver == "overlay2":
             self._links(layout, records)
+
+    def _mended(
+        self,
+        data: DataRoot,
+        layout: Layout,
+        records: Sequence[LayerRecord],
+        damaged: Mapping[Digest, str],
+    ) -> Iterator[LayerRecord]:
+        """Say which records are damaged; yield those that can be written again, as they will be."""
+        if not damaged:
+            return
+        title = f"{layout.driver}: layers"
+        taken = {record.cache_id for record in records} | self._held(layout)
+        for container in data.containers([]):
+            taken |= {container.mount_id, container.init_id or ""}
+        free = [name for name in _driver_ids(layout) if name not in taken]
+        fits = lambda record: not any(True for _ in self._layer(data, record))  # noqa: E731
+        mending = Mending(data, layout, free, fits)
+        for chain, said in damaged.items():
+            mended = mending.mend(chain)
+            if mended is None:
+                self._problem(title, said, _LOAD)
+                continue
+            remedy = "`layerview doctor --repair` writes it again, as the image's config has it"
+            if "cache-id" in mended.texts:
+                remedy = "`layerview doctor --repair` writes it again: the layer's folder was found"
+            self._problem(title, said, remedy, mended.write)
+            yield mended.record
 
     def _layer(self, data: DataRoot, record: LayerRecord) -> Iterator[str]:
         """Yield what is wrong with the files of a layer."""
@@ -526,11 +568,42 @@ def repair(area: Area, checks: list[Check], waiting: Callable[[str], None]) -> l
         done += writing.recovered
         with writing.lock.hold():
             for check in checks:
-                if check.ok or check.repair is None:
-                    continue
-                check.repair(writing)
-                done.append(check.found)
+                if check.repair is not None:
+                    check.repair(writing)
+                    done.append(check.found)
     return done
+
+
+def left_trials(root: str) -> list[str]:
+    """Find the folders in which a process tried the drivers that died meanwhile.
+
+    They are in the area or, from before there was one, in the folder above.
+    """
+    found = []
+    for folder in (os.path.realpath(root), os.path.dirname(os.path.realpath(root))):
+        for name in _listed(folder):
+            path = os.path.join(folder, name)
+            if not name.startswith(TRIAL):
+                continue
+            with suppress(OSError):
+                state = os.lstat(path)
+                old = time.time() - state.st_mtime > _TRIAL_AGE
+                if old and stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid():
+                    found.append(path)
+    return found
+
+
+def _removing_trial(path: str) -> Callable[[Writing], None]:
+    def remove(writing: Writing) -> None:
+        from layerview.drivers.mounts import detach
+        from layerview.drivers.removal import remove_tree
+
+        with named(path):
+            while detach(os.path.join(path, "m")):
+                pass
+            remove_tree(os.path.dirname(path), os.path.basename(path))
+
+    return remove
 
 
 def _untagging(driver: str, reference: str) -> Callable[[Writing], None]:
@@ -558,6 +631,12 @@ def _remove(path: str) -> None:
             shutil.rmtree(path)
         else:
             os.unlink(path)
+
+
+def _driver_ids(layout: Layout) -> list[str]:
+    """List the driver's folders that could be a layer's."""
+    home = layout.layers_home
+    return list(filter(is_driver_id, _listed(home))) if home else []
 
 
 def _listed(folder: str) -> list[str]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from layerview.drivers import namespace, probe
+from layerview.drivers.mounts import mount_points
 from layerview.drivers.probe import choose_driver, make_driver
 from layerview.errors import LayerviewError, UsageError
 from tests.drivers.people import as_user, readable_site, user
@@ -159,3 +163,48 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert len(lines) == 7
     assert lines[1].startswith("overlay2 (default)   yes")
     assert command("drivers", "extra").status == 2
+
+
+KILLED = """
+import os, signal, sys
+from layerview.drivers import probe
+unlink = os.unlink
+def die(path, *more, **words):
+    if str(path).endswith("/m/f"):
+        print("mounted" if os.path.ismount(os.path.dirname(path)) else "not mounted", flush=True)
+        os.kill(os.getppid(), signal.SIGKILL)
+        signal.pause()
+    unlink(path, *more, **words)
+os.unlink = die
+probe.probe(sys.argv[1])
+"""
+
+
+@needs_root
+def test_a_trial_that_is_killed_leaves_no_mount(tmp_path: Path) -> None:
+    before = mount_points("/")
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "mounted\n")
+    assert mount_points("/") == before
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".layerview-probe-")
+    end = time.monotonic() + 10
+    while True:
+        # The child dies with its parent, a moment later.
+        try:
+            shutil.rmtree(left)
+            break
+        except OSError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
+@needs_root
+def test_nothing_is_tried_in_an_engines_data_root(tmp_path: Path) -> None:
+    root = tmp_path / "docker"
+    (root / "image/overlay2").mkdir(parents=True)
+    before = os.stat(root).st_mtime_ns, os.stat(root).st_ctime_ns
+    assert probe.probe(str(root))[0].works
+    assert (os.stat(root).st_mtime_ns, os.stat(root).st_ctime_ns) == before

@@ -91,54 +91,98 @@ def test_what_is_in_a_layer_is_named_by_its_path(run: Command, root: Path, drive
     assert any("/d/f: its bytes are not those" in line for line in found)
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ("rm {top}/new", "/new: no such file"),
-        ("chmod 4755 {top}/new", "/new has mode 4755, not 0644"),
-        ("chmod 700 {base}/d", "/d has mode 0700, not 0750"),
-        ("ln -sfn elsewhere {base}/l", "/l leads elsewhere"),
-        ("rm {base}/l; mkdir {base}/l", "/l is a folder, not a symbolic link"),
-        ("rm {base}/e", "/e is not there"),
-        ("rm -r {base}", "no such file"),
-        ("rm -rf {top}/new; mkfifo {top}/new", "/new"),
-        ("rm {record}/cache-id", "cache-id"),
-        ("echo x >{record}/parent", "parent"),
-        ("rm {record}/tar-split.json.gz", "tar-split.json.gz is not there"),
-        ("mkdir {home}/{other}", "belongs to no layer and no container"),
-        ("mkdir {db}/tmp/write-set-1", "was left behind"),
-        ("mkdir {db}/sha256/odd", "odd is no layer"),
-        ("touch {images}/odd", "odd is no image"),
-        ("rm -r {db}/sha256/{base_chain}", "is not there"),
-        ("echo no >{repositories}", "repositories.json"),
-    ],
-)
-def test_other_damage(run: Command, root: Path, driver: str, change: str, said: str) -> None:
+DAMAGES = [
+    ("rm {top}/new", "/new: no such file", "load"),
+    ("chmod 4755 {top}/new", "/new has mode 4755, not 0644", "load"),
+    ("chmod 700 {base}/d", "/d has mode 0700, not 0750", "load"),
+    ("ln -sfn elsewhere {base}/l", "/l leads elsewhere", "load"),
+    ("rm {base}/l; mkdir {base}/l", "/l is a folder, not a symbolic link", "load"),
+    ("rm {base}/e", "/e is not there", "load"),
+    ("rm -r {base}", "no such file", "load"),
+    ("rm -rf {top}/new; mkfifo {top}/new", "/new", "load"),
+    ("rm {record}/tar-split.json.gz", "tar-split.json.gz is not there", "load"),
+    ("echo x >{record}/tar-split.json.gz", "tar-split", "load"),
+    ("rm -r {db}/sha256/{base_chain}", "is not there", "orphan"),
+    ("rm -r {record}", "is not there", "orphan"),
+    ("echo x >{image}", "is damaged", "again"),
+    ("rm {record}/cache-id", "cache-id", "repair"),
+    ("echo ../../etc >{base_record}/cache-id", "cache-id", "repair"),
+    ("rm {record}/cache-id {top}/new", "cache-id", "orphan"),
+    ("echo x >{record}/parent", "parent", "repair"),
+    ("rm {record}/parent", "parent", "repair"),
+    ("cp {record}/diff {base_record}/parent", "parent", "repair"),
+    ("rm {record}/diff", "diff", "repair"),
+    ("echo x >{base_record}/diff; echo y >{record}/diff", "diff", "repair"),
+    ("printf 12x >{record}/size; rm {base_record}/size", "size", "repair"),
+    ("rm {record}/diff {record}/parent {record}/size {record}/cache-id", "diff", "repair"),
+    ("rm {record}/diff; mkdir {record}/diff", "diff", "orphan"),
+    ("mkdir {home}/{other}", "belongs to no layer and no container", "look"),
+    ("mkdir {db}/tmp/write-set-1", "was left behind", "look"),
+    ("mkdir {db}/sha256/odd", "odd is no layer", "look"),
+    ("touch {images}/odd", "odd is no image", "look"),
+    ("echo no >{repositories}", "repositories.json", "look"),
+]
+
+
+@pytest.fixture
+def places(run: Command, root: Path, driver: str) -> dict[str, object]:
     db = image(root, driver) / "layerdb"
     records = list((db / "sha256").iterdir())
     (top,) = [path for path in records if (path / "parent").exists()]
     (base,) = [path for path in records if path != top]
     home = root / ("vfs/dir" if driver == "vfs" else "overlay2")
     inner = "" if driver == "vfs" else "/diff"
-    words = {
+    images = image(root, driver) / "imagedb/content/sha256"
+    return {
         "top": f"{home}/{(top / 'cache-id').read_text()}{inner}",
         "base": f"{home}/{(base / 'cache-id').read_text()}{inner}",
         "record": top,
+        "base_record": base,
         "home": home,
         "db": db,
         "other": "0" * 64,
         "base_chain": base.name,
-        "images": image(root, driver) / "imagedb/content/sha256",
+        "images": images,
+        "image": next(images.iterdir()),
         "repositories": image(root, driver) / "repositories.json",
     }
-    subprocess.run(["sh", "-c", change.format(**words)], check=True)
+
+
+@pytest.mark.parametrize(("change", "said", "cure"), DAMAGES)
+def test_other_damage_is_found_and_the_remedy_helps(
+    run: Command, root: Path, places: dict[str, object], change: str, said: str, cure: str
+) -> None:
+    subprocess.run(["sh", "-c", change.format(**places)], check=True)
     answer = run("doctor", "--json")
     assert answer.status == 1
-    found = [check["found"] for check in answer.json["checks"] if not check["ok"]]
-    assert any(said in line for line in found), found
+    wrong = [check for check in answer.json["checks"] if not check["ok"]]
+    wrong = [check for check in wrong if not check["name"].startswith("machine")]
+    assert any(said in check["found"] for check in wrong), wrong
     before = sorted(map(str, root.rglob("*")))
-    assert run("doctor", "--repair").status == 1
-    assert sorted(map(str, root.rglob("*"))) == before
+    repaired = run("doctor", "--repair")
+    if cure == "repair":
+        assert all("doctor --repair" in check["remedy"] for check in wrong), wrong
+        assert (repaired.status, run("doctor").status) == (0, 0), repaired
+    else:
+        assert repaired.status == 1
+        assert sorted(map(str, root.rglob("*"))) == before
+    if cure == "again":
+        assert [check["remedy"] for check in wrong] == ["load the image again"], wrong
+        assert run("load", root.parent / "a.tar", "-t", "a:1").status == 0
+        assert run("doctor").status == 0
+    if cure in ("load", "orphan"):
+        rest = [check for check in wrong if "rmi --force" not in check["remedy"]]
+        assert len(rest) < len(wrong), wrong
+        run("rmi", "--force", "a:1", "a:2", "b:1")
+        assert run("load", root.parent / "a.tar", "-t", "a:1").status == 0
+        answer = run("doctor", "--json")
+        left = [check for check in answer.json["checks"] if not check["ok"]]
+        left = [check for check in left if not check["name"].startswith("machine")]
+        if cure == "load":
+            assert (rest, left) == ([], [])
+        else:
+            # A folder that nothing names any more is never deleted.
+            assert all("belongs to no layer" in check["found"] for check in [*rest, *left]), left
 
 
 def test_overlay2s_own_files(run: Command, root: Path, driver: str) -> None:
@@ -202,6 +246,30 @@ def test_what_is_safe_is_repaired(run: Command, root: Path, driver: str) -> None
     assert not parent.exists()
     assert not known.exists()
     assert (parent.parent / "lastUpdated").exists()
+
+
+def test_what_a_killed_trial_of_drivers_left_is_removed(run: Command, root: Path) -> None:
+    old, new = root / ".layerview-probe-00ff", root.parent / ".layerview-probe-00ee"
+    for path in (old, new, root / ".layerview-probe-young"):
+        (path / "w" / "work").mkdir(parents=True)
+        (path / "w" / "work").chmod(0)
+        (path / "u").mkdir()
+    (root.parent / ".layerview-probe-file").write_text("no folder")
+    victim = root.parent / "victim"
+    victim.mkdir()
+    (root.parent / ".layerview-probe-link").symlink_to(victim)
+    for path in (old, new, root.parent / ".layerview-probe-file"):
+        os.utime(path, (1, 1))
+    answer = run("doctor", "--json")
+    assert answer.status == 0
+    said = [check["found"] for check in answer.json["checks"] if "a trial of" in check["found"]]
+    assert [line.split()[0] for line in said] == [str(old), str(new)]
+    answer = run("doctor", "--repair")
+    assert (answer.status, answer.errors.count("repaired:")) == (0, 2)
+    left = sorted(path.name for folder in (root, root.parent) for path in folder.glob(".lay*"))
+    assert left == [".layerview-probe-file", ".layerview-probe-link", ".layerview-probe-young"]
+    assert victim.exists()
+    assert "a trial of" not in run("doctor").out
 
 
 def test_an_unknown_intent_is_left_alone(run: Command, root: Path, driver: str) -> None:
