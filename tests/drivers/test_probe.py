@@ -90,7 +90,8 @@ def test_it_is_quick(tmp_path: Path) -> None:
         start = time.monotonic()
         probe.probe(str(tmp_path))
         took.append(time.monotonic() - start)
-    assert min(took) < 0.1
+    # 0.02 s; processes are forked, which takes longer while others work.
+    assert min(took) < 0.25
 
 
 @needs_root

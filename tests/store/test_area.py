@@ -129,6 +129,13 @@ def test_cache_ids_that_point_outside(tmp_path: Path, run: Command, image: Path)
         answer = run(*words)
         assert (answer.status, answer.errors.count("\n")) == (1, 1)
         assert "cache-id" in answer.errors
+    answer = run("doctor")
+    assert answer.status == 1
+    assert "cache-id" in answer.out
+    # With the layers' own files gone, there is nothing by which these could be found again.
+    for folder in (root / "vfs/dir").iterdir():
+        (folder / "d" / "f").unlink(missing_ok=True)
+        (folder / "new").unlink(missing_ok=True)
     answer = run("doctor", "--repair")
     assert answer.status == 1
     assert "cache-id" in answer.out
