@@ -1,7 +1,10 @@
-"""Packing a layer's folder into a tar: the same folder gives the same bytes, whenever it is packed.
+"""Packing a layer's folder into a tar: one folder gives the same bytes whenever it is packed.
 
-Entries stand in path order; the headers are ustar's, with pax records (POSIX.1-2001) for what they
-can't hold alone. Deletions take the form that tars have (OCI image-spec, layer.md, Whiteouts).
+They are the bytes that the Docker Engine (24 and later) makes of it, so that a layer gets the
+DiffID that it has there: what an engine writes is the rule wherever POSIX.1-2001 leaves a choice.
+Headers are ustar's, behind pax records for what these can't hold; times are whole seconds; of
+extended attributes only capabilities are packed. Deletions take the form that tars have (OCI
+image-spec, layer.md, Whiteouts).
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 from layerview.errors import DamageError
 from layerview.layer.beneath import file_data
@@ -22,7 +26,6 @@ from layerview.text import printable
 _BLOCK = 512
 _ZEROS = bytes(1 << 20)
 _END = bytes(2 * _BLOCK)
-_OWN_XATTRS = (b"trusted.overlay.", b"user.overlay.", b"user.fuseoverlayfs.", b"system.")
 _FLAGS = {
     stat.S_IFREG: b"0",
     stat.S_IFLNK: b"2",
@@ -32,6 +35,7 @@ _FLAGS = {
     stat.S_IFIFO: b"6",
 }
 _MAX_NAME, _MAX_PREFIX = 100, 155
+_MARK = Look(stat.S_IFREG | 0o600, 0, 0, 0, 0, 0, 1, (0, 0), {})
 
 
 def pack_folder(folder: str, whiteouts: Whiteouts) -> Iterator[bytes]:
@@ -49,7 +53,8 @@ def pack_folder(folder: str, whiteouts: Whiteouts) -> Iterator[bytes]:
     with closing(Tree(folder, whiteouts)) as tree:
         packing = _Packing(tree)
         if whiteouts is not Whiteouts.AUFS and tree.is_opaque(b""):
-            yield packing.marker(OPAQUE_MARKER, 0)
+            # An engine loses this one, without which the layer would say something else.
+            yield _header(OPAQUE_MARKER, _MARK, b"0")
         waiting = [(b"", iter(tree.names(b"")))]
         while waiting:
             path, names = waiting[-1]
@@ -73,7 +78,8 @@ def pack_changes(lower: str | None, upper: str, changes: Sequence[Change]) -> It
     Args:
         lower: that one; all that is needed of it is in `changes`.
         upper: the tree.
-        changes: what differs, in path order, as compare_trees lists it.
+        changes: what differs, in path order, as compare_trees lists it. Where there is a lower
+            tree, entries stand in the order of their paths' bytes, as an engine has it.
 
     Raises:
         NotFoundError: when the tree is not there.
@@ -82,11 +88,14 @@ def pack_changes(lower: str | None, upper: str, changes: Sequence[Change]) -> It
     """
     with closing(Tree(upper)) as tree:
         packing = _Packing(tree)
+        if lower is not None:
+            changes = sorted(changes, key=lambda change: change.path)
         for change in changes:
             folder, _, name = change.path.rpartition(b"/")
             if change.kind == "D":
                 start = folder + b"/" if folder else b""
-                yield packing.marker(start + WHITEOUT_PREFIX + name, 0)
+                # An engine puts the time of packing here.
+                yield _header(start + WHITEOUT_PREFIX + name, replace(_MARK, mode=0), b"0")
                 continue
             look = tree.look(folder, name)
             if look is not None:
@@ -111,10 +120,13 @@ class _Packing:
         path = start + name
         hidden = tree.deletes(name, look)
         if hidden is not None:
+            mark = replace(look, mode=stat.S_IFREG | 0o600, device=0, xattrs={})
             if hidden:
-                yield self.marker(start + WHITEOUT_PREFIX + hidden, look.mtime)
+                # The kernel makes one inode of whiteouts: they name the first, files all the same.
+                first = self._first(path, look) if tree.whiteouts is not Whiteouts.AUFS else None
+                yield _header(start + WHITEOUT_PREFIX + hidden, mark, b"0", link=first or b"")
             elif name == OPAQUE_MARKER:
-                yield self.marker(path, look.mtime)
+                yield _header(path, mark, b"0")
             return
         form = stat.S_IFMT(look.mode)
         if form not in _FLAGS or _is_reserved(name):
@@ -122,20 +134,26 @@ class _Packing:
         if form == stat.S_IFDIR:
             yield _header(path + b"/", look, b"5")
             if tree.whiteouts is not Whiteouts.AUFS and tree.is_opaque(path):
-                yield self.marker(path + b"/" + OPAQUE_MARKER, look.mtime)
+                mark = replace(look, mode=look.mode & 0o777, device=0, mtime=0, xattrs={})
+                yield _header(path + b"/" + OPAQUE_MARKER, mark, b"0")
             return
-        if look.links > 1:
-            first = self._inodes.setdefault(look.inode, path)
-            if first != path:
-                yield _header(path, look, b"1", link=first)
-                return
-        if form == stat.S_IFREG:
+        first = self._first(path, look)
+        if first is not None:
+            yield _header(path, look, b"1", link=first)
+        elif form == stat.S_IFREG:
             yield _header(path, look, b"0", size=look.size)
             yield from self._data(folder, name, look.size)
         elif form == stat.S_IFLNK:
             yield _header(path, look, b"2", link=tree.target(folder, name))
         else:
             yield _header(path, look, _FLAGS[form])
+
+    def _first(self, path: bytes, look: Look) -> bytes | None:
+        """Return the path that an inode was packed by before, if it was."""
+        if look.links < 2:
+            return None
+        first = self._inodes.setdefault(look.inode, path)
+        return first if first != path else None
 
     def _data(self, folder: bytes, name: bytes, size: int) -> Iterator[bytes]:
         if not size:
@@ -156,10 +174,6 @@ class _Packing:
         if size % _BLOCK:
             yield bytes(-size % _BLOCK)
 
-    def marker(self, path: bytes, mtime: int) -> bytes:
-        """Pack a whiteout."""
-        return _header(path, Look(stat.S_IFREG | 0o600, 0, 0, 0, 0, mtime, 1, (0, 0), {}), b"0")
-
 
 def _zeros(count: int) -> Iterator[bytes]:
     while count > 0:
@@ -171,124 +185,98 @@ def _zeros(count: int) -> Iterator[bytes]:
 def _header(path: bytes, look: Look, flag: bytes, *, size: int = 0, link: bytes = b"") -> bytes:
     """Make the header of an entry, behind pax records where it needs some."""
     records: dict[bytes, bytes] = {}
-    prefix, name = _split(path)
-    if not name:
-        records[b"path"] = path
-        name = _ascii(path)[:_MAX_NAME]
+    if capability := look.xattrs.get(CAPABILITY):
+        records[b"SCHILY.xattr." + CAPABILITY] = _capability(capability)
     if len(link) > _MAX_NAME or not link.isascii():
         records[b"linkpath"] = link
-        link = _ascii(link)[:_MAX_NAME]
-    seconds, nanoseconds = divmod(look.mtime, 1_000_000_000)
-    if nanoseconds or not 0 <= seconds < 1 << 33:
-        records[b"mtime"] = _time(look.mtime)
-    fields = {}
-    for key, value, most in (
-        (b"uid", look.uid, 1 << 21),
-        (b"gid", look.gid, 1 << 21),
-        (b"size", size, 1 << 33),
+    numbers = []
+    for key, value, digits in (
+        (b"uid", look.uid, 7),
+        (b"gid", look.gid, 7),
+        (b"size", size, 11),
+        (b"mtime", look.mtime // 1_000_000_000, 11),
     ):
-        if value >= most:
+        fits = 0 <= value < 1 << 3 * digits
+        if not fits:
             records[key] = b"%d" % value
-        fields[key] = value if value < most else 0
-    if flag != b"1":
-        for xattr, data in look.xattrs.items():
-            if (kept := _xattr(xattr, data)) is not None:
-                records[b"SCHILY.xattr." + xattr] = kept
-    device = look.device if flag in b"34" else 0
+        numbers.append(value if fits else 0)
+    prefix = b""
+    name = path
+    if len(path) > _MAX_NAME or not path.isascii():
+        # Both fields of the header are used only where there are no records at all.
+        prefix, name = _split(path)
+        if records or not name:
+            records[b"path"] = path
+            prefix, name = b"", path
+    is_device = stat.S_ISCHR(look.mode) or stat.S_ISBLK(look.mode)
+    device = look.device if is_device else 0
     block = _block(
         name,
-        stat.S_IMODE(look.mode),
-        fields[b"uid"],
-        fields[b"gid"],
-        fields[b"size"],
-        min(max(seconds, 0), (1 << 33) - 1),
+        b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (stat.S_IMODE(look.mode), *numbers),
         flag,
         link,
-        os.major(device),
-        os.minor(device),
+        b"%07o\0%07o\0" % (os.major(device), os.minor(device)),
         prefix,
     )
     if not records:
         return block
     payload = b"".join(_record(key, value) for key, value in sorted(records.items()))
+    folder, _, file = path.rpartition(b"/")
+    about = b"/".join(part for part in (folder, b"PaxHeaders.0", file) if part)
     special = _block(
-        b"PaxHeaders.0/" + _ascii(path.rstrip(b"/").rpartition(b"/")[2])[:80],
-        0o644,
-        0,
-        0,
-        len(payload),
-        0,
+        _ascii(about)[:_MAX_NAME].rstrip(b"/"),
+        b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (0, 0, 0, len(payload), 0),
         b"x",
+        b"",
+        bytes(16),
+        b"",
     )
     return special + payload + bytes(-len(payload) % _BLOCK) + block
 
 
 def _block(
-    name: bytes,
-    mode: int,
-    uid: int,
-    gid: int,
-    size: int,
-    mtime: int,
-    flag: bytes,
-    link: bytes = b"",
-    major: int = 0,
-    minor: int = 0,
-    prefix: bytes = b"",
+    name: bytes, numbers: bytes, flag: bytes, link: bytes, device: bytes, prefix: bytes
 ) -> bytes:
-    start = b"%s%07o\0%07o\0%07o\0%011o\0%011o\0" % (
-        name.ljust(_MAX_NAME, b"\0"),
-        mode,
-        uid,
-        gid,
-        size,
-        mtime,
-    )
-    end = b"%s%sustar\x0000%s%07o\0%07o\0%s" % (
+    start = _field(name) + numbers
+    end = b"%s%sustar\x0000%s%s%s" % (
         flag,
-        link.ljust(_MAX_NAME, b"\0"),
+        _field(link),
         bytes(64),
-        major,
-        minor,
+        device,
         prefix.ljust(_MAX_PREFIX + 12, b"\0"),
     )
     return start + b"%06o\0 " % (sum(start) + sum(end) + 8 * 32) + end
 
 
-def _split(path: bytes) -> tuple[bytes, bytes]:
-    """Put a path into the header's two fields; both are empty when it does not fit."""
-    if not path.isascii():
-        return b"", b""
-    if len(path) <= _MAX_NAME:
-        return b"", path
-    at = path.find(b"/", max(0, len(path) - _MAX_NAME - 1), _MAX_PREFIX + 1)
-    if at <= 0 or at == len(path) - 1:
-        return b"", b""
-    return path[:at], path[at + 1 :]
+def _field(text: bytes) -> bytes:
+    """Put a name into a header's field, or what goes of it: then a record has it whole."""
+    text = _ascii(text)
+    if len(text) > _MAX_NAME:
+        # Readers of the field alone would take it for a folder.
+        text = text[:_MAX_NAME].rstrip(b"/")
+    return text.ljust(_MAX_NAME, b"\0")
 
 
 def _ascii(text: bytes) -> bytes:
-    """Put something for a name where the name itself is in a record."""
-    return bytes(byte for byte in text if byte < 128)
+    return text if text.isascii() else bytes(byte for byte in text if byte < 128)
 
 
-def _time(mtime: int) -> bytes:
-    """Write a time as pax has it: a decimal number of seconds."""
-    sign, mtime = (b"-", -mtime) if mtime < 0 else (b"", mtime)
-    seconds, nanoseconds = divmod(mtime, 1_000_000_000)
-    decimals = b".%09d" % nanoseconds if nanoseconds else b""
-    return sign + b"%d" % seconds + decimals.rstrip(b"0")
+def _split(path: bytes) -> tuple[bytes, bytes]:
+    """Put a long path into the header's two fields; both are empty when it does not fit."""
+    if not path.isascii():
+        return b"", b""
+    at = path[: min(len(path.rstrip(b"/")), _MAX_PREFIX + 1)].rfind(b"/")
+    name = path[at + 1 :]
+    if at <= 0 or len(name) > _MAX_NAME:
+        return b"", b""
+    return path[:at], name
 
 
-def _xattr(name: bytes, value: bytes) -> bytes | None:
-    """Return an extended attribute's value as it is packed; None when it is left out."""
-    if name == CAPABILITY:
-        if len(value) == 24 and value[3] == 3:
-            # Revision 3 has the root of a user namespace, which means nothing elsewhere.
-            return value[:3] + b"\2" + value[4:20]
-        return value
-    if name.startswith((*_OWN_XATTRS, b"security.")) or b"=" in name or not value:
-        return None
+def _capability(value: bytes) -> bytes:
+    """Return a file's capabilities as they are packed."""
+    if len(value) == 24 and value[3] == 3:
+        # Revision 3 has the root of a user namespace, which means nothing elsewhere.
+        return value[:3] + b"\2" + value[4:20]
     return value
 
 
