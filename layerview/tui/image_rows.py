@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rich.cells import set_cell_size
 from rich.style import Style
 from rich.text import Text
 
@@ -17,6 +18,9 @@ from layerview.tui.themes import Paint
 _BAR = 13
 _KIND = 7
 """Cells of the word that says what kind of place it is."""
+
+_LEAST_PLACE = 15
+"""Cells in which a storage driver's name is not cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,8 @@ class ImageColumns:
         """Choose them for a window's width."""
         full, wide = width >= 100, width >= 110
         taken = 12 + 11 + 11 + (14 + 8 + 11 if full else 0) + (_BAR + 2 if wide else 0)
-        spare = max(24, width - 2 - 3 - taken - 2)
-        name = max(14, min(40, spare // 2))
+        spare = max(24, width - 2 - 3 - taken - 1)
+        name = max(14, min(40, spare // 2, spare - 2 - _LEAST_PLACE))
         return cls(name, max(10, spare - name - 2), full, wide)
 
     def heads(self, sorted_by: str, down: str) -> list[tuple[str, int, bool]]:
@@ -73,7 +77,9 @@ class RowPainter:
     def cells(self, line: Listed) -> list[Text]:
         """Return a row's cells, the cursor's first."""
         columns, ellipsis = self.columns, self.glyphs.ellipsis
-        name_color = "foreground" if line.name or line.error else "muted"
+        if line.error:
+            return self._failed(line)
+        name_color = "muted" if line.asking else "foreground"
         cells = [
             Text(" "),
             self._cell(fit(line.title, columns.name, ellipsis), name_color, bold=True),
@@ -92,6 +98,21 @@ class RowPainter:
         cells.append(self._place(line))
         return cells
 
+    def _failed(self, line: Listed) -> list[Text]:
+        """Why a place or file can't be listed, across the columns that would be empty."""
+        widths = [cells + 2 for _, cells, _ in self.columns.heads("", "")[1:-1]]
+        sign, ellipsis = self.glyphs.waste, self.glyphs.ellipsis
+        words = fit(f"{sign} {_without_address(line)}", sum(widths) - 2, ellipsis) + "  "
+        cells = [
+            Text(" "),
+            self._cell(fit(line.title, self.columns.name, ellipsis), bold=True),
+        ]
+        for width in widths:
+            piece = set_cell_size(words, width)
+            cells.append(self._cell(piece, "error"))
+            words = words[len(piece) :]
+        return [*cells, self._place(line)]
+
     def _cell(self, text: str, color: str = "foreground", bold: bool = False) -> Text:
         return Text(text, style=Style(color=self.paint.color(color), bold=bold))
 
@@ -100,7 +121,7 @@ class RowPainter:
 
     def _size(self, line: Listed, size: int | None, bold: bool = False) -> Text:
         if size is None:
-            text = "" if line.error or line.name == DEMO else self.glyphs.ellipsis
+            text = "" if line.name == DEMO else self.glyphs.ellipsis
             return self._right(text, 9, "faint")
         text = format_size(size, binary=self.binary)
         return self._right(text, 9, "faint" if size == 0 else "foreground", bold)
@@ -127,10 +148,14 @@ class RowPainter:
 
     def _place(self, line: Listed) -> Text:
         width, ellipsis = self.columns.place, self.glyphs.ellipsis
-        if line.error:
-            return self._cell(fit(f"{self.glyphs.waste} {line.error}", width, ellipsis), "error")
         where = "asking" if line.asking else line.location
         return Text.assemble(
             self._cell(f"{line.place:<{_KIND}}" if line.place else ""),
             self._cell(fit(where, width - _KIND, ellipsis), "muted"),
         )
+
+
+def _without_address(line: Listed) -> str:
+    """Return why a line has failed without its address, which stands in another column."""
+    after = line.error.partition(line.location)[2] if line.location else ""
+    return after.partition(": ")[2] or line.error

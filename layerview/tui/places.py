@@ -118,11 +118,13 @@ def list_root(path: str, kind: str, opens: str) -> list[Listed]:
         sizes = {layer.chain_id: layer.size for layer in root.layers(driver, problems)}
         images = root.images(driver, problems)
         built_on = {image.parent for image in images}
+        found: list[Listed] = []
         for image in images:
             if not image.references and image.image_id in built_on:
                 # A step of the classic builder, which docker images passes over as well.
                 continue
-            lines += _lines(root, image, sizes, kind, opens)
+            found += _lines(root, image, sizes, kind, opens)
+        lines += sorted(found, key=lambda line: (line.title, line.tag))
         if problems:
             broken = Listed("", f"{len(problems):,} damaged", place=kind, location=driver)
             broken.error = printable(problems[0])

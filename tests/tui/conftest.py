@@ -18,6 +18,7 @@ def still_screens(tmp_path, monkeypatch):
     # This machine's engines are not what a picture is of.
     monkeypatch.setattr("layerview.sources.docker_context.candidates", list)
     monkeypatch.setattr("layerview.tui.places.usual_roots", list)
+    monkeypatch.setenv("DOCKER_HOST", "unix:///run/none.sock")
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr(App, "animation_level", "none", raising=False)
     monkeypatch.setattr("textual.constants.TEXTUAL_ANIMATIONS", "none", raising=False)

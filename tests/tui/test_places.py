@@ -16,10 +16,13 @@ from layerview.sources.resolve import open_image
 from layerview.tui.app import LayerviewApp
 from layerview.tui.catalogue import Catalogue
 from layerview.tui.errands import Errand
+from layerview.tui.glyphs import UNICODE
+from layerview.tui.image_rows import ImageColumns, RowPainter
 from layerview.tui.listing import Listed, ListedLayer, share
 from layerview.tui.places import Place, find_places, look
 from layerview.tui.screens.confirm import Confirm
 from layerview.tui.screens.images import ImagesScreen
+from layerview.tui.themes import Paint
 from tests.support import archives, tars
 from tests.tui.driving import screen_text, until
 
@@ -146,6 +149,17 @@ def test_a_place_that_fails_is_one_line_that_says_why() -> None:
     assert (line.title, line.location) == ("Docker Engine", "/run/x.sock")
     assert line.error.startswith("nobody listens")
     assert "\x1b" not in line.error
+
+
+def test_a_row_that_failed_has_the_reason_and_not_the_address_twice() -> None:
+    paint = Paint({"foreground": "#ffffff", "error": "#ff0000"}, dark=True)
+    line = Listed("", "far", place="docker", location="/run/x.sock")
+    for error in ("the engine at unix:///run/x.sock (DOCKER_HOST): gone", "gone"):
+        line.error = error
+        painter = RowPainter(ImageColumns.for_width(80), paint, UNICODE, False, 0)
+        row = "".join(cell.plain for cell in painter.cells(line))
+        assert "▲ gone  " in row
+        assert row.count("/run/x.sock") == 1
 
 
 async def test_a_slow_place_holds_up_none_of_the_others(

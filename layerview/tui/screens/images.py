@@ -169,7 +169,14 @@ class ImagesScreen(TellsFailures, Screen[None]):
             yield SubjectRow(glyphs=glyphs, id="total")
         with Pane(id="list-pane"):
             yield TableHead(glyphs=glyphs, id="head")
-            yield ImageTable(id="images", cursor_type="row", show_header=False, cell_padding=0)
+            yield ImageTable(
+                id="images",
+                cursor_type="row",
+                show_header=False,
+                cell_padding=0,
+                # The row under the cursor keeps its colours: its bar has two.
+                cursor_foreground_priority="renderable",
+            )
         with Vertical(id="below"):
             yield PaneTitle("", glyphs=glyphs, id="stack-title")
             yield LyingStack(glyphs=glyphs, id="lying")
@@ -259,6 +266,16 @@ class ImagesScreen(TellsFailures, Screen[None]):
         """An image that was opened meanwhile is among the recent ones."""
         if self._catalogue.is_begun and self._catalogue.lacks(recent()[:1]):
             self.action_reload()
+
+    @property
+    def answered(self) -> int:
+        """How many places have answered."""
+        return self._catalogue.answered
+
+    @property
+    def doing(self) -> str:
+        """What is being done in the local area; empty when nothing is."""
+        return self._doing
 
     @property
     def looking(self) -> bool:

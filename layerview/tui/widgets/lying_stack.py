@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from textual.strip import Strip
 
-from layerview.tui.cells import Line, fit
+from layerview.tui.cells import Line, fit, width_of
 from layerview.tui.glyphs import UNICODE, Glyphs
 from layerview.tui.widgets.chrome import Painted
 
@@ -56,6 +56,19 @@ class LyingStack(Painted):
             widths[place] += 1
         return widths
 
+    @staticmethod
+    def _words(slab: LyingSlab, y: int, room: int) -> str:
+        """Return a line's words; sizes and counts are written shorter rather than cut."""
+        if y == 0:
+            return slab.instruction
+        if y == 1:
+            number, _, unit = slab.size.rpartition(" ")
+            shorter = f"{number.partition('.')[0]} {unit}"
+        else:
+            shorter = slab.users.rpartition(" ")[0]
+        whole = (slab.size, slab.users)[y - 1]
+        return next((words for words in (whole, shorter) if width_of(words) <= room), "")
+
     def render_line(self, y: int) -> Strip:
         """Paint one of the three lines."""
         paint, width = self.paint, self.size.width
@@ -67,7 +80,7 @@ class LyingStack(Painted):
             line.add(fit(text, 3), paint.chip(slab.hue))
             fill = paint.slab(slab.hue)
             room = cells - 3
-            words = (slab.instruction, slab.size, slab.users)[y]
+            words = self._words(slab, y, room - 2)
             style = (
                 paint.style("foreground", fill),
                 paint.style("foreground", fill, True),

@@ -40,6 +40,9 @@ class RowList(Painted, ScrollView, can_focus=True):
     }
     """
 
+    MARKS_UNFOCUSED: ClassVar[bool] = False
+    """Whether the cursor's sign shows while the keyboard is elsewhere."""
+
     cursor: reactive[int] = reactive(0, repaint=False)
     """The row under the cursor."""
 
@@ -128,7 +131,8 @@ class RowList(Painted, ScrollView, can_focus=True):
             return Strip.blank(width, paint.style())
         here = row == self.cursor
         back = "cursor-row" if here else "background"
-        sign = self.glyphs.cursor if here and self.has_focus else " "
+        marked = here and (self.has_focus or self.MARKS_UNFOCUSED)
+        sign = self.glyphs.cursor if marked else " "
         line = Line().add(sign, paint.style("foreground", back, True))
         self.paint_row(line, row, width, back, here)
         return line.strip(width, paint.style(back=back))
