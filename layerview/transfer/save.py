@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from layerview.errors import DamageError, NotFoundError
+from layerview.errors import DamageError, LayerviewError, NotFoundError
 from layerview.oci import media_types
 from layerview.oci.digest import Digest
 from layerview.oci.reference import Reference
@@ -99,9 +101,40 @@ def save(
 
     Raises:
         DamageError: when a layer's files are not what they were when it was put in place.
-        NotFoundError: when a layer or its tar-split is not there.
+        NotFoundError: when a layer or its tar-split is not there, or an image was removed
+            meanwhile: reading takes no lock, and an archive that ends well is whole.
     """
     blobs: dict[str, bytes | _Layer] = {}
+    try:
+        _save(data, images, write, progress, blobs)
+    except (DamageError, NotFoundError):
+        for image in images:
+            if _is_gone(data, image.record, blobs):
+                name = next(iter(image.references), f"image {image.record.image_id.short}")
+                raise NotFoundError(f"{name} was removed while it was saved") from None
+        raise
+
+
+def _is_gone(data: DataRoot, record: ImageRecord, blobs: Mapping[str, bytes | _Layer]) -> bool:
+    """Whether an image is not there any more, or is what another load made by now."""
+    if not os.path.lexists(data.layout(record.driver).image(record.image_id)):
+        return True
+    for blob in blobs.values():
+        if isinstance(blob, _Layer) and blob.record.driver == record.driver:
+            before = blob.record
+            with suppress(LayerviewError):
+                if data.layer(before.driver, before.chain_id).cache_id != before.cache_id:
+                    return True
+    return False
+
+
+def _save(
+    data: DataRoot,
+    images: Sequence[Wanted],
+    write: Callable[[bytes], object],
+    progress: Progress,
+    blobs: dict[str, bytes | _Layer],
+) -> None:
     described = [_describe(data, image, blobs) for image in images]
     documents = {
         "index.json": _json(

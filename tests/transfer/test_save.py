@@ -11,11 +11,16 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from layerview.cli.main import main
+from layerview.errors import NotFoundError
+from layerview.store.area import Area
+from layerview.transfer.save import save, wanted_images
 from tests.support import archives, areas, tars
 from tests.support.areas import BASE, TOP
 from tests.support.commands import Command
@@ -209,3 +214,85 @@ def test_umoci_and_skopeo_read_it(loaded: Command, tmp_path: Path) -> None:
             ["umoci", "stat", "--image", f"{layout}:1"], capture_output=True, text=True
         )
         assert "ambiguous" in stat.stderr or stat.returncode == 0
+
+
+class Interrupted:
+    """Takes an archive's bytes; before one of the pieces it does something else."""
+
+    def __init__(self, at: int, *commands: list[str]) -> None:
+        self.pieces: list[bytes] = []
+        self._at = at
+        self._commands = commands
+
+    def __call__(self, data: bytes) -> None:
+        if len(self.pieces) == self._at:
+            for words in self._commands:
+                assert main(words) == 0
+        self.pieces.append(data)
+
+
+def layers_of(data: bytes) -> list[bytes]:
+    """The layers of an archive of one image, which must be whole."""
+    archive = Archive(data)
+    (item,) = archive.json("manifest.json")
+    return [archive.members[name] for name in item["Layers"]]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_an_image_that_is_removed_meanwhile(run: Command, tmp_path: Path, again: bool) -> None:
+    """Before whichever piece it happens: a whole archive, or a line that says so."""
+    root = tmp_path / "area"
+    contents = [tars.layer(tars.file(f"f{n}", bytes([n]) * 200_000)) for n in range(4)]
+    archive = archives.docker_archive(tmp_path / "a.tar", archives.image(*contents, tags=["a:1"]))
+    other = archives.docker_archive(tmp_path / "b.tar", archives.image(contents[0], tags=["b:1"]))
+    commands = [["rmi", "a:1"], *([["load", "-i", str(archive)]] if again else [])]
+    ends = []
+    for at in range(0, 80, 3):
+        assert run("load", "-i", archive).status == 0
+        assert run("load", "-i", other).status == 0
+        area = Area.open(str(root))
+        write = Interrupted(at, *commands)
+        said = ""
+        try:
+            save(area.data, wanted_images(area.data, ["a:1"]), write)
+        except NotFoundError as error:
+            said = str(error)
+        if not said:
+            assert layers_of(b"".join(write.pieces)) == contents
+        ends.append(said)
+    assert set(ends) == {"", "a:1 was removed while it was saved"}
+    assert run("doctor").status == 0
+
+
+def test_save_and_rmi_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As two processes, at any moment of each other's work."""
+    run, root = Command(capsys), tmp_path / "area"
+    contents = [
+        tars.layer(*(tars.file(f"f{n}-{m}", bytes([n]) * 5_000) for m in range(150)))
+        for n in range(4)
+    ]
+    archive = archives.docker_archive(tmp_path / "a.tar", archives.image(*contents, tags=["a:1"]))
+    out = tmp_path / "out.tar"
+    ends = set()
+    for pause in (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4):
+        assert run("load", "-i", archive, "--root", root, "--driver", "vfs").status == 0
+        out.unlink(missing_ok=True)
+        words = ["save", "a:1", "-o", str(out), "--root", str(root)]
+        saving = subprocess.Popen(
+            [sys.executable, "-m", "layerview", *words], stderr=subprocess.PIPE, text=True
+        )
+        time.sleep(pause)
+        assert run("rmi", "a:1", "--root", root).status == 0
+        said = saving.communicate(timeout=60)[1]
+        ends.add(saving.returncode)
+        if saving.returncode:
+            assert said in (
+                "layerview: a:1 was removed while it was saved\n",
+                f"layerview: {root} has no image a:1\n",
+            )
+            assert list(tmp_path.glob("out.tar*")) == []
+        else:
+            assert layers_of(out.read_bytes()) == contents
+        assert run("doctor", "--root", root).status == 0
+    # As a rule: which ends come depends on how fast the machine is.
+    assert ends <= {0, 1}
