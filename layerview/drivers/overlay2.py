@@ -192,7 +192,7 @@ class Overlay2:
 
         A hard link to what a layer below holds becomes a copy of that, and a folder that the
         layer implies is what it is below: both as when the tar is unpacked over all layers below
-        (umoci), where Docker's driver fails, or makes a folder that anybody may write.
+        (umoci, Docker's vfs). Docker's overlay2 refuses such links, and gives such folders 0755.
         """
         need(self, id)
         owners = mapped_owners()
