@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
@@ -108,6 +111,14 @@ class LayerviewApp(App[None]):
         self.set_class(theme == "light", "-light-mode")
         self.set_class(theme != "light", "-dark-mode")
         self.stylesheet.set_variables(self.get_css_variables())
+
+    def on_mount(self) -> None:
+        """Leave in good order when the terminal is closed or the program is told to end."""
+        loop = asyncio.get_running_loop()
+        # Only the main thread can have handlers; elsewhere nobody sends the program signals.
+        with suppress(RuntimeError, ValueError):
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                loop.add_signal_handler(number, self.exit, None, 128 + number)
 
     def on_resize(self, event: events.Resize) -> None:
         """Say so when the window is too small for any screen."""

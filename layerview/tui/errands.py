@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import layerview
 from layerview.errors import LayerviewError
+from layerview.text import printable
 
 PROGRESS = "LAYERVIEW_PROGRESS"
 
@@ -23,8 +26,8 @@ PROGRESS = "LAYERVIEW_PROGRESS"
 class Returned:
     """What an errand brought back."""
 
-    said: object
-    """The JSON document that the command printed; None when it printed none."""
+    said: tuple[object, ...]
+    """The JSON documents that the command printed."""
     notes: tuple[str, ...]
     """Lines for people."""
 
@@ -43,11 +46,14 @@ class Errand:
         """
         package = os.path.dirname(os.path.dirname(os.path.abspath(layerview.__file__)))
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
+        # A file, not a pipe: nobody reads while progress is listened to.
+        self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the child is back
+        self._asked_to_stop = False
         try:
             self._child = subprocess.Popen(
                 [sys.executable, "-P", "-m", "layerview", *words],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=self._printed,
                 stderr=subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": path, PROGRESS: "lines"},
                 start_new_session=True,
@@ -64,10 +70,8 @@ class Errand:
         Raises:
             LayerviewError: what the command complained about.
         """
-        assert self._child.stdout is not None
         assert self._child.stderr is not None
         notes: list[str] = []
-        # What is printed fits a pipe: one document about one image.
         for raw in self._child.stderr:
             line = raw.decode("utf-8", "replace").rstrip("\n")
             what, _, numbers = line.rpartition("\t")
@@ -76,17 +80,43 @@ class Errand:
                 progress(what, int(done), int(numbers) if numbers.isdigit() else None)
             elif line:
                 notes.append(line.removeprefix("layerview: "))
-        printed = self._child.stdout.read()
-        self._child.stdout.close()
         self._child.stderr.close()
-        if self._child.wait():
+        status = self._child.wait()
+        with self._printed as file:
+            file.seek(0)
+            printed = file.read().decode("utf-8", "replace")
+        if status:
             raise LayerviewError(notes[-1] if notes else "it was stopped")
-        try:
-            said = json.loads(printed) if printed.strip() else None
-        except ValueError:
-            said = None
-        return Returned(said, tuple(notes))
+        return Returned(tuple(_documents(printed)), tuple(notes))
 
     def stop(self) -> None:
-        """Stop it; what it began is undone by itself or by the next command."""
-        self._child.terminate()
+        """Stop it: it undoes what it began; asked again, it is ended as it is."""
+        if self._asked_to_stop:
+            # What is left lying is cleared up by the next command.
+            self._child.terminate()
+        else:
+            self._child.send_signal(signal.SIGINT)
+        self._asked_to_stop = True
+
+
+def _documents(printed: str) -> Iterator[object]:
+    """Read one document, or one a line."""
+    decoder = json.JSONDecoder()
+    printed = printed.lstrip()
+    while printed:
+        try:
+            document, end = decoder.raw_decode(printed)
+        except ValueError:
+            return
+        yield document
+        printed = printed[end:].lstrip()
+
+
+def names_loaded(back: Returned) -> list[str]:
+    """Return the names of the images that `load --json` tells of; IDs of those without one."""
+    names: list[str] = []
+    for document in back.said:
+        if isinstance(document, dict):
+            references = document.get("references") or [str(document.get("image_id", ""))[:19]]
+            names += [printable(str(name)) for name in references if name]
+    return names

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,10 +15,12 @@ from textual.widgets import Input
 
 from layerview.cli.main import main
 from layerview.errors import LayerviewError
+from layerview.sources.docker_context import Endpoint
+from layerview.sources.engine import look_at
 from layerview.sources.resolve import open_image
 from layerview.tui.app import LayerviewApp
 from layerview.tui.catalogue import Catalogue
-from layerview.tui.errands import Errand
+from layerview.tui.errands import Errand, names_loaded
 from layerview.tui.glyphs import UNICODE
 from layerview.tui.image_rows import ImageColumns, RowPainter
 from layerview.tui.listing import Listed, ListedLayer, share
@@ -186,6 +191,24 @@ async def test_a_slow_place_holds_up_none_of_the_others(
         assert "answered" not in screen_text(app)
 
 
+@pytest.mark.xfail(
+    sys.version_info < (3, 12),
+    reason="EngineClient.api is a cached_property, which has one lock for all engines there",
+    strict=True,
+)
+def test_an_engine_that_hangs_does_not_hold_up_another(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as hangs:
+        hangs.bind(str(tmp_path / "hangs"))
+        hangs.listen()
+        far = Endpoint("far", f"unix://{tmp_path / 'hangs'}")
+        threading.Thread(target=look_at, args=(far,), daemon=True).start()
+        connection, _ = hangs.accept()
+        start = time.monotonic()
+        assert look_at(Endpoint("dead", f"unix://{tmp_path / 'none'}")).error
+        connection.close()
+        assert time.monotonic() - start < 2
+
+
 def test_a_place_that_does_not_answer_does_not_hold_up_leaving(tmp_path: Path) -> None:
     code = """
 import asyncio, threading
@@ -249,6 +272,67 @@ async def test_what_is_not_in_the_area_is_not_removed(tmp_path: Path) -> None:
 def test_an_errand_tells_what_its_command_complained_about(tmp_path: Path) -> None:
     with pytest.raises(LayerviewError, match="no such file"):
         Errand(["load", "--json", str(tmp_path / "none.tar")]).finish(lambda *_: None)
+
+
+def test_an_errand_that_prints_much_is_read_whole(tmp_path: Path) -> None:
+    layer = tars.layer(*[tars.file(f"a-file-with-a-long-name-{n}", b"x") for n in range(3000)])
+    archives.docker_archive(tmp_path / "f.tar", archives.image(layer))
+    back = Errand(["files", "--json", str(tmp_path / "f.tar")]).finish(lambda *_: None)
+    assert len(back.said) >= 3000
+
+
+def test_the_names_of_all_loaded_images_are_told(tmp_path: Path) -> None:
+    one = archives.image(BASE, tags=("a:1", "a:2"))
+    other = archives.image(BASE, tars.layer(tars.file("x", b"x")), tags=("b:1",))
+    archives.docker_archive(tmp_path / "f.tar", one, other)
+    back = Errand(["load", "--json", str(tmp_path / "f.tar")]).finish(lambda *_: None)
+    assert names_loaded(back) == ["a:1", "a:2", "b:1"]
+
+
+async def test_leaving_in_the_middle_of_a_load_ends_it_and_leaves_nothing_behind(
+    area: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    big = tars.layer(tars.file("big", bytes(300_000_000)))
+    archives.docker_archive(tmp_path / "big.tar", archives.image(big, tags=("big:1",)))
+    app = LayerviewApp()
+    async with app.run_test(size=(120, 30)) as pilot:
+        await until(pilot, lambda: "one:1" in shown(app))
+        screen = app.screen
+        assert isinstance(screen, ImagesScreen)
+        screen.send(["load", "--json", str(tmp_path / "big.tar")], "Loaded", "loading")
+        await until(pilot, lambda: len(os.listdir(area / "vfs" / "dir")) > 3)
+        errand = screen._errand
+        assert errand is not None
+    assert errand._child.wait(20)
+    capsys.readouterr()
+    assert main(["doctor", "--json"]) == 0
+    assert "interrupted" not in capsys.readouterr().out
+
+
+async def test_escape_shows_all_images_again(area: Path) -> None:
+    app = LayerviewApp()
+    async with app.run_test(size=(120, 30)) as pilot:
+        await until(pilot, lambda: "two:1" in shown(app))
+        await pilot.press("slash", *"two", "enter", "escape")
+        await pilot.pause()
+        assert isinstance(app.screen, ImagesScreen)
+        assert "one" in {line.title for line in app.screen.shown}
+
+
+def test_the_program_ends_in_good_order_when_it_is_told_to() -> None:
+    code = """
+import asyncio, os, signal
+from layerview.tui.app import LayerviewApp
+async def main():
+    app = LayerviewApp()
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        os.kill(os.getpid(), signal.SIGTERM)
+        while app.is_running and app.return_code != 143:
+            await asyncio.sleep(0.01)
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
 
 
 def test_an_errand_can_be_stopped() -> None:

@@ -25,7 +25,7 @@ from layerview.sizes import format_size
 from layerview.text import printable
 from layerview.tui.catalogue import Catalogue
 from layerview.tui.cells import Line, fit
-from layerview.tui.errands import Errand
+from layerview.tui.errands import Errand, names_loaded
 from layerview.tui.image_rows import ImageColumns, RowPainter
 from layerview.tui.listing import DEMO, Listed, look, names_to_list, users_of
 from layerview.tui.places import Place, find_places
@@ -105,7 +105,7 @@ class ImagesScreen(TellsFailures, Screen[None]):
         Binding("L", "load", "load", id="images.load"),
         Binding("delete", "remove", "remove", key_display="Del", id="images.remove"),
         Binding("r", "reload", "look again", show=False, id="images.reload"),
-        Binding("escape", "stop", "stop looking", show=False, id="images.stop"),
+        Binding("escape", "stop", "stop, or show all", show=False, id="images.stop"),
     ]
 
     app: LayerviewApp
@@ -440,10 +440,13 @@ class ImagesScreen(TellsFailures, Screen[None]):
         self._fill()
 
     def action_stop(self) -> None:
-        """Stop looking into files, and the errand that is under way."""
-        self._progress.cancel()
+        """Stop the errand that is under way; else show all lines again; else stop looking."""
         if self._errand is not None:
             self._errand.stop()
+        elif self.needle:
+            self.query_one(FilterInput).value = ""
+        else:
+            self._progress.cancel()
 
     def action_open_file(self) -> None:
         """Open an image by the name of its file or folder."""
@@ -545,7 +548,8 @@ class ImagesScreen(TellsFailures, Screen[None]):
         except LayerviewError as error:
             self.post_message(self.Done(title, printable(str(error)), True))
         else:
-            words = "; ".join(back.notes) or doing.partition(" ")[2]
+            what = ", ".join(names_loaded(back)) or doing.partition(" ")[2]
+            words = "; ".join([what, *back.notes])
             self.post_message(self.Done(title, printable(words), False))
 
     @on(Doing)
