@@ -7,8 +7,8 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from layerview.drivers.base import Driver
@@ -184,7 +184,8 @@ def _rootless_overlay(place: str) -> bool:
 def _alone(place: str, user: bool) -> tuple[str, str] | None:
     """Try an overlay as root: its mount goes with the process that made it, however that ends."""
     try:
-        return _answer(call_in_mount_namespace(lambda: _trial(place, user)))
+        with _scratch(place) as folder:
+            return _answer(call_in_mount_namespace(lambda: _trial(folder, place, user)))
     except OSError as error:
         return _hindered(error.errno or errno.EIO, place, user)
     except LayerviewError as error:
@@ -194,7 +195,8 @@ def _alone(place: str, user: bool) -> tuple[str, str] | None:
 def _in_namespace(place: str) -> tuple[str, str] | None:
     """Try an overlay in a user namespace; return what hinders it, and the remedy."""
     try:
-        return _answer(call_in_user_namespace(lambda: _trial(place, True)))
+        with _scratch(place) as folder:
+            return _answer(call_in_user_namespace(lambda: _trial(folder, place, True)))
     except (LayerviewError, OSError) as error:
         reason, _, remedy = str(error).partition("; ")
         return reason, remedy or "be root"
@@ -210,12 +212,8 @@ def _answer(found: object) -> tuple[str, str] | None:
     return None
 
 
-def _trial(place: str, user: bool) -> tuple[str, str] | None:
-    """Mount a tiny overlay, delete a file in it, see the whiteout; nothing is left.
-
-    In a mount namespace of its own.
-    """
-    folder = _scratch(place)
+def _trial(folder: str, place: str, user: bool) -> tuple[str, str] | None:
+    """Mount a tiny overlay, delete a file in it, see the whiteout, in a mount namespace."""
     merged = os.path.join(folder, "m")
     try:
         for name in ("a", "b", "u", "w", "m"):
@@ -239,8 +237,6 @@ def _trial(place: str, user: bool) -> tuple[str, str] | None:
     finally:
         with suppress(OSError):
             detach(merged)
-        with suppress(OSError, LayerviewError):
-            remove_tree(place, os.path.basename(folder))
 
 
 def _hindered(code: int, place: str, user: bool) -> tuple[str, str]:
@@ -314,11 +310,16 @@ def _clones(place: str) -> bool:
     return False
 
 
-def _scratch(place: str) -> str:
-    """Make a folder for a trial."""
+@contextmanager
+def _scratch(place: str) -> Iterator[str]:
+    """Make a folder for a trial; it is gone afterwards, whatever became of who used it."""
     folder = os.path.join(place, f".layerview-probe-{os.urandom(6).hex()}")
     os.mkdir(folder, 0o700)
-    return folder
+    try:
+        yield folder
+    finally:
+        with suppress(OSError, LayerviewError):
+            remove_tree(place, os.path.basename(folder))
 
 
 def _may_write(place: str) -> bool:
@@ -328,7 +329,8 @@ def _may_write(place: str) -> bool:
 def _refused(place: str) -> tuple[str, str] | None:
     """Say why nothing can be made in a folder."""
     try:
-        os.rmdir(_scratch(place))
+        with _scratch(place):
+            pass
     except OSError as error:
         remedy = {
             errno.EROFS: "mount it writable, or choose another area (--root)",

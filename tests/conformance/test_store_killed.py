@@ -16,6 +16,7 @@ from typing import IO
 import pytest
 
 from layerview.cli.main import main
+from layerview.drivers.mounts import mount_points
 from layerview.store.area import Area
 from layerview.store.check import AreaCheck
 from tests.support import archives, tars
@@ -103,9 +104,8 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 
 def clear(folder: Path) -> None:
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        if line.split()[1].startswith(f"{folder}/"):  # where drivers were being tried
-            subprocess.run(["umount", "-l", line.split()[1]], check=True)
+    # Drivers are tried in mount namespaces of their own, which end with who is killed.
+    assert mount_points(str(folder)) == []
     subprocess.run(["rm", "-rf", folder], check=True)
 
 
@@ -199,9 +199,13 @@ def test_a_kill_at_any_file_operation(
         for number in range(1, 1000, step):
             ready()
             ended = killer.run(words, call, number)
-            if ended != -9:
+            # What tries overlay2 is a process of its own: the command survives it, and says so.
+            tried = ended == 1 and driver == "overlay2" and command == "first load"
+            if ended != -9 and not tried:
                 assert ended == 0, (call, number)
                 break
+            if tried:
+                assert list(place.rglob(".layerview-probe-*")) == [], (call, number)
             kills += 1
             where = f"{command} killed at {call} {number}"
             assert problems(root) == [], where

@@ -203,6 +203,21 @@ def test_a_trial_that_is_killed_leaves_no_mount(tmp_path: Path) -> None:
 
 
 @needs_root
+def test_a_trial_whose_process_is_killed_is_cleared_up_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object, **more: object) -> None:
+        (tmp_path / "reached").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr("layerview.drivers.probe.mount_overlay", die)
+    with pytest.raises(LayerviewError, match=r"trying it was stopped .*; try again, or use vfs"):
+        choose_driver(str(tmp_path), "overlay2")
+    assert choose_driver(str(tmp_path), None).name == "vfs"
+    assert [path.name for path in tmp_path.iterdir()] == ["reached"]
+
+
+@needs_root
 def test_nothing_is_tried_in_an_engines_data_root(tmp_path: Path) -> None:
     root = tmp_path / "docker"
     (root / "image/overlay2").mkdir(parents=True)
