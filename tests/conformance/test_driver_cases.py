@@ -13,6 +13,7 @@ import io
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -160,6 +161,8 @@ def many_files(count: int, seed: int) -> Callable[[Path], object]:
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(bytes((seed * 7 + number * 13 + at) % 256 for at in range(64)))
             path.chmod(0o755)
+            # In another second than those of another seed: tars of layers have whole ones.
+            os.utime(path, (1_000_000_000 + seed,) * 2)
 
     return work
 
@@ -547,17 +550,21 @@ def test_128_layers_mount(stack: Stack) -> None:
 
 # --- what layers hold ---
 
+BIND_SERVICE = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)
+"""cap_net_bind_service=ep as capabilities(7) has it on disk (vfs_cap_data, revision 2)."""
+
 
 def test_attributes_survive_a_commit(stack: Stack) -> None:
+    """Those that a layer can have: of extended attributes, as in Docker's, capabilities alone."""
+
     def work(folder: Path) -> None:
         put("file", "data")(folder)
-        os.setxattr(folder / "file", "user.note", b"\x00\xff")
         (folder / "folder").mkdir()
-        os.setxattr(folder / "folder", "user.note", b"folder")
         os.mkfifo(folder / "fifo", 0o640)
         (folder / "link").symlink_to("/nowhere")
         os.link(folder / "file", folder / "hard")
         (folder / "file").chmod(0o4711)
+        os.setxattr(folder / "file", "security.capability", BIND_SERVICE)
         os.utime(folder / "file", ns=(0, 1_234_567_890_000_000_000))
         os.chown(folder / "folder", *owner(33, 44))
         raw = os.fsencode(folder) + b"/\xff name"
@@ -568,6 +575,7 @@ def test_attributes_survive_a_commit(stack: Stack) -> None:
     made = stack.commit(stack.write(base, work))
     with stack.driver.mounted(made) as place:
         assert os.stat(Path(place) / "file").st_mtime == 1_234_567_890
+        assert os.getxattr(Path(place) / "file", "security.capability") == BIND_SERVICE
         first, second = (os.stat(Path(place) / name) for name in ("file", "hard"))
         assert first.st_ino == second.st_ino
 

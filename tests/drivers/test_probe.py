@@ -90,8 +90,8 @@ def test_it_is_quick(tmp_path: Path) -> None:
         start = time.monotonic()
         probe.probe(str(tmp_path))
         took.append(time.monotonic() - start)
-    # 0.02 s; processes are forked, which takes longer while others work.
-    assert min(took) < 0.25
+    # 0.02 s on an idle machine; processes are forked, which takes longer while others work.
+    assert min(took) < 1
 
 
 @needs_root
