@@ -57,10 +57,11 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _MAX_MAJOR, _MAX_MINOR = (1 << 12) - 1, (1 << 20) - 1
 _FORMATS: dict[int, int] = {Kind.CHAR: stat.S_IFCHR, Kind.BLOCK: stat.S_IFBLK}
 
-_IMPLIED = -1
-"""A folder that no entry names, made here."""
-_PASSED = -2
-"""A folder that was there before, and holds entries of this layer."""
+_IMPLIED = Attributes()
+"""Of a folder that no entry names, made here."""
+_PASSED = Attributes()
+"""Of a folder that was there before, and holds entries of this layer."""
+_NO_XATTRS: dict[bytes, bytes] = {}
 
 
 @dataclass(slots=True)
@@ -123,7 +124,7 @@ def apply(
             raise work.failure(error) from None
         if tar_split is not None:
             tar_split.close()
-        return Applied(window.diff_id(), work.size, len(work.entries.kinds), work.notes)
+        return Applied(window.diff_id(), work.size, work.count, work.notes)
     finally:
         window.close()
         work.close()
@@ -156,6 +157,8 @@ class _Unpacking:
         self.tar_split = tar_split
         self.lower = lower
         self.entries = RawEntries()
+        """The entry that is unpacked, alone."""
+        self.count = 0
         self.notes: list[str] = []
         self.lines = Lines(self.notes)
         self.about = b""
@@ -164,17 +167,17 @@ class _Unpacking:
         )
         self.opened = Folders(folder)
         self.size = 0
-        self.folders: dict[bytes, int] = {b"": _PASSED}
-        """This layer's folders: the row that names each, _IMPLIED or _PASSED."""
+        self.folders: dict[bytes, Attributes] = {b"": _PASSED}
+        """This layer's folders, with what the entry says that names each; _IMPLIED or _PASSED."""
         self.folder_bytes = 0
-        self.files: dict[bytes, bytes | None] = {}
-        """This layer's other entries; the recorded name of those whose bytes a tar-split needs."""
+        self.files: set[bytes] = set()
+        """In a full tree, what of this layer is no folder; else the disk knows."""
         self.symlinks: dict[bytes, bytes] = {}
         self.times: dict[bytes, tuple[int, int]] = {b"": _times(os.fstat(folder))}
         """What folders had that were there before."""
-        self.deleted: dict[bytes, int] = {}
-        """Paths of the layers below that are deleted, and the row that says so."""
-        self.opaque: dict[bytes, int] = {}
+        self.deleted: dict[bytes, Attributes] = {}
+        """Paths of the layers below that are deleted, and the entry that says so."""
+        self.opaque: dict[bytes, Attributes] = {}
         self.plinks: dict[bytes, int] = {}
         """Files that aufs kept for hard links, without a name here."""
 
@@ -184,6 +187,8 @@ class _Unpacking:
         for fd in self.plinks.values():
             os.close(fd)
         self.plinks.clear()
+        # It leads back here: without it all is freed at once, not when the collector comes by.
+        del self.setter
 
     def failure(self, error: OSError) -> LayerviewError:
         """Say in one line what stopped the work."""
@@ -197,8 +202,8 @@ class _Unpacking:
     def entry(self, data: int, stored: int) -> None:
         """Unpack the last entry that was scanned."""
         entries = self.entries
-        row = len(entries.kinds) - 1
-        name = path = entries.paths[row]
+        self.count += 1
+        name = path = entries.paths[0]
         self.window.header(data)
         if path.endswith(b"/"):
             path = path.rstrip(b"/")
@@ -209,9 +214,16 @@ class _Unpacking:
                 self.lines.say(path, "its name climbs out of the root with '..'; it is clamped")
         self.about = path
         if self.full:
-            self.size += entries.sizes[row] if row not in entries.targets else 0
+            self.size += entries.sizes[0] if not entries.targets else 0
+        attributes = Attributes(
+            entries.modes[0],
+            entries.uids[0],
+            entries.gids[0],
+            nanoseconds(entries.mtimes[0], entries.fractions.get(0, 0)),
+            entries.xattrs.get(0, _NO_XATTRS),
+        )
         try:
-            kept = self._place(row, path, data, stored, not escaped)
+            kept = self._place(attributes, path, data, stored, not escaped)
         except _Skip as skip:
             kept = None
             self._leave_out(path, str(skip))
@@ -230,21 +242,38 @@ class _Unpacking:
         """Say why an entry is not made; one of the same name before it is gone nevertheless."""
         path = self.about
         self.lines.say(recorded, why)
-        if path and (path in self.files or path in self.folders):
+        if path and (path in self.folders or self._holds(path)):
             parent, _, name = path.rpartition(b"/")
             self._clear(path, self.opened.open(parent), name)
 
-    def _place(self, row: int, path: bytes, data: int, stored: int, faithful: bool) -> int | None:
+    def _holds(self, path: bytes) -> bool:
+        """Whether this layer has something at a path that is no folder."""
+        if self.full:
+            return path in self.files
+        parent, _, name = path.rpartition(b"/")
+        if parent not in self.folders or path in self.folders or not is_component(name):
+            return False
+        try:
+            os.stat(name, dir_fd=self.opened.open(parent), follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
+                raise
+            return False
+        return True
+
+    def _place(
+        self, attributes: Attributes, path: bytes, data: int, stored: int, faithful: bool
+    ) -> int | None:
         """Make an entry; return the sum of its bytes, or None when they are not its file's."""
         if not path:
-            if self.entries.kinds[row] != Kind.DIR:
+            if self.entries.kinds[0] != Kind.DIR:
                 raise _Skip("an entry that is no folder names the root; it is left out")
-            self.folders[b""] = row
+            self.folders[b""] = attributes
             return None
         if len(path) > MAX_PATH:
             raise _Skip("its path is longer than any program could open; it is left out")
         parent, _, name = path.rpartition(b"/")
-        if b".wh." in path and self._is_marker(row, path, data, stored):
+        if b".wh." in path and self._is_marker(attributes, path, data, stored):
             return None
         if not is_component(name):
             raise _Skip("its name is no name of a file; it is left out")
@@ -255,17 +284,17 @@ class _Unpacking:
                 self._enter(real)
             parent = real
             self.about = path = parent + b"/" + name if parent else name
-        kind = self.entries.kinds[row]
+        kind = self.entries.kinds[0]
         if kind == Kind.DIR:
-            self._make_folder(row, path, parent, name)
+            self._make_folder(attributes, path, parent, name)
             return None
-        if row in self.entries.links:
-            self._link(row, path, parent, name)
+        if self.entries.links:
+            self._link(path, parent, name)
             return None
         fd = self.opened.open(parent)
         if kind == Kind.FILE:
-            return self._write_file(row, path, fd, name, data, stored, faithful)
-        self._make_other(row, kind, path, fd, name)
+            return self._write_file(attributes, path, fd, name, data, stored, faithful)
+        self._make_other(attributes, kind, path, fd, name)
         return None
 
     def _resolved(self, path: bytes) -> bytes:
@@ -308,12 +337,12 @@ class _Unpacking:
             kept = self._mkdir(path, fd, name)
             self._add_folder(path, _PASSED if kept else _IMPLIED)
 
-    def _add_folder(self, path: bytes, row: int) -> None:
+    def _add_folder(self, path: bytes, attributes: Attributes) -> None:
         if path not in self.folders:
             self.folder_bytes += len(path) + 200
             if self.folder_bytes > _MAX_FOLDER_BYTES:
                 raise LimitError("its folders are nested so deep that they would fill the memory")
-        self.folders[path] = row
+        self.folders[path] = attributes
 
     def _mkdir(self, path: bytes, fd: int, name: bytes) -> bool:
         """Make a folder, or keep the one that is there; say whether one was."""
@@ -329,14 +358,14 @@ class _Unpacking:
             os.mkdir(name, 0o700, dir_fd=fd)
         return False
 
-    def _make_folder(self, row: int, path: bytes, parent: bytes, name: bytes) -> None:
+    def _make_folder(self, attributes: Attributes, path: bytes, parent: bytes, name: bytes) -> None:
         if path not in self.folders:
             self._mkdir(path, self.opened.open(parent), name)
-        self._add_folder(path, row)
+        self._add_folder(path, attributes)
 
     def _write_file(
         self,
-        row: int,
+        attributes: Attributes,
         path: bytes,
         folder: int,
         name: bytes,
@@ -345,11 +374,10 @@ class _Unpacking:
         faithful: bool,
     ) -> int | None:
         entries, window = self.entries, self.window
-        size = entries.sizes[row]
+        size = entries.sizes[0]
         fd = self._create(path, folder, name)
         try:
-            self.files[path] = None
-            sparse = entries.sparse.get(row)
+            sparse = entries.sparse.get(0)
             if sparse is not None:
                 self._write_pieces(fd, size, sparse, data)
                 crc = None
@@ -362,19 +390,23 @@ class _Unpacking:
                     _write(fd, piece)
                     if not faithful and self.tar_split is not None:
                         self.tar_split.segment(bytes(piece))
-                if faithful:
-                    self.files[path] = entries.paths[row]
-                else:
+                if not faithful:
                     crc = None
-            self.setter.apply(fd, Kind.FILE, self._attributes(row))
+            self.setter.apply(fd, Kind.FILE, attributes)
         except OSError as error:
             # Its bytes are gone: no leaving it out.
             raise self.failure(error) from None
         finally:
             os.close(fd)
-        if not self.full:
-            self.size += size
+        self._made(path, size)
         return crc
+
+    def _made(self, path: bytes, size: int = 0) -> None:
+        """Note that this layer has something at a path that is no folder."""
+        if self.full:
+            self.files.add(path)
+        else:
+            self.size += size
 
     def _write_pieces(
         self, fd: int, size: int, sparse: tuple[tuple[int, int], ...], data: int
@@ -398,18 +430,20 @@ class _Unpacking:
             self._clear(path, folder, name)
             return os.open(name, flags, 0o600, dir_fd=folder)
 
-    def _make_other(self, row: int, kind: int, path: bytes, folder: int, name: bytes) -> None:
+    def _make_other(
+        self, attributes: Attributes, kind: int, path: bytes, folder: int, name: bytes
+    ) -> None:
         entries = self.entries
         make: Callable[[], None]
         if kind == Kind.SYMLINK:
-            target = entries.targets[row]
+            target = entries.targets[0]
             if not target or b"\0" in target:
                 raise _Skip("a symbolic link without a target that could be written; left out")
             make = lambda: os.symlink(target, name, dir_fd=folder)  # noqa: E731
         elif kind == Kind.FIFO:
             make = lambda: os.mkfifo(name, 0o600, dir_fd=folder)  # noqa: E731
         else:
-            major, minor = entries.devices[row]
+            major, minor = entries.devices[0]
             if not (0 <= major <= _MAX_MAJOR and 0 <= minor <= _MAX_MINOR):
                 raise _Skip(f"a device node with the impossible number {major}:{minor}; left out")
             if kind == Kind.CHAR and major == minor == 0:
@@ -427,36 +461,26 @@ class _Unpacking:
             raise
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         try:
-            self.setter.apply(fd, kind, self._attributes(row))
+            self.setter.apply(fd, kind, attributes)
         finally:
             os.close(fd)
-        self.files[path] = None
         if kind == Kind.SYMLINK:
             self.symlinks[path] = target
-            if not self.full:
-                self.size += len(target)
-
-    def _attributes(self, row: int) -> Attributes:
-        entries = self.entries
-        return Attributes(
-            entries.modes[row],
-            entries.uids[row],
-            entries.gids[row],
-            nanoseconds(entries.mtimes[row], entries.fractions.get(row, 0)),
-            entries.xattrs.get(row, {}),
-        )
+            self._made(path, len(target))
+        else:
+            self._made(path)
 
     # -- hard links ---------------------------------------------------------------------------
 
-    def _link(self, row: int, path: bytes, parent: bytes, name: bytes) -> None:
-        target, _ = normalise(self.entries.links[row])
+    def _link(self, path: bytes, parent: bytes, name: bytes) -> None:
+        target, _ = normalise(self.entries.links[0])
         if is_aufs_metadata(target):
             self._link_plink(path, self.opened.open(parent), name, target)
             return
         above, _, last = target.rpartition(b"/")
         above = above if above in self.folders else self._resolved(above)
         target = above + b"/" + last if above else last
-        if target == path and path in self.files:
+        if target == path and self._holds(path):
             return
         try:
             source = self._source(target, above, last)
@@ -473,14 +497,12 @@ class _Unpacking:
                 self._give_name(source, path, self.opened.open(parent), name)
         finally:
             os.close(source)
-        self.files[path] = None
+        self._made(path)
         if target in self.symlinks:
             self.symlinks[path] = self.symlinks[target]
 
     def _source(self, target: bytes, above: bytes, last: bytes) -> int | None:
         """Open what a hard link leads to; None when this folder does not hold it."""
-        if not self.full and target not in self.files:
-            return None
         fd = self.opened.open(above)
         source = os.open(last, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
         if stat.S_ISDIR(os.fstat(source).st_mode):
@@ -515,7 +537,6 @@ class _Unpacking:
             self._copy(source, path, parent, name)
         finally:
             os.close(source)
-        self.files[path] = None
         self.lines.say(path, f"a copy of /{shown} of a layer below, which it is a hard link to")
 
     def _copy(self, source: int, path: bytes, parent: bytes, name: bytes) -> None:
@@ -538,8 +559,7 @@ class _Unpacking:
                 os.close(fd)
         finally:
             os.close(reading)
-        if not self.full:
-            self.size += state.st_size
+        self._made(path, state.st_size)
 
     def _copy_node(
         self, source: int, state: os.stat_result, path: bytes, parent: bytes, name: bytes
@@ -570,19 +590,18 @@ class _Unpacking:
         else:
             os.chmod(name, stat.S_IMODE(state.st_mode), dir_fd=folder)
         os.utime(name, ns=_times(state), dir_fd=folder, follow_symlinks=False)
-        if not self.full:
-            self.size += len(target)
+        self._made(path, len(target))
 
     def _link_plink(self, path: bytes, folder: int, name: bytes, target: bytes) -> None:
         kept = self.plinks.get(target)
         if kept is None:
             raise _Skip("a hard link to one of aufs's own files, which is not there; left out")
         self._give_name(kept, path, folder, name)
-        self.files[path] = None
+        self._made(path)
 
-    def _keep_plink(self, row: int, path: bytes, data: int, stored: int) -> None:
+    def _keep_plink(self, attributes: Attributes, path: bytes, data: int, stored: int) -> None:
         """Keep a file that aufs had for hard links, which follow."""
-        if stored and len(self.plinks) < _MAX_PLINKS and row not in self.entries.sparse:
+        if stored and len(self.plinks) < _MAX_PLINKS and not self.entries.sparse:
             flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
             fd = os.open(".", flags, 0o600, dir_fd=self.target)
             try:
@@ -590,7 +609,7 @@ class _Unpacking:
                     _write(fd, piece)
                     if self.tar_split is not None:
                         self.tar_split.segment(bytes(piece))
-                self.setter.apply(fd, Kind.FILE, self._attributes(row))
+                self.setter.apply(fd, Kind.FILE, attributes)
             except BaseException:
                 os.close(fd)
                 raise
@@ -610,21 +629,21 @@ class _Unpacking:
 
     def _remove(self, path: bytes, folder: int, name: bytes, state: os.stat_result) -> None:
         """Remove what is no folder."""
-        if path in self.files:
-            recorded = self.files.pop(path)
+        if not self.full or path in self.files:
+            self.files.discard(path)
             self.symlinks.pop(path, None)
-            if recorded is not None and self.tar_split is not None:
-                self._rescue(recorded, folder, name)
+            if stat.S_ISREG(state.st_mode) and state.st_size and self.tar_split is not None:
+                self._rescue(path, folder, name)
             if state.st_nlink == 1 and not self.full:
                 self.size -= state.st_size
         os.unlink(name, dir_fd=folder)
 
-    def _rescue(self, recorded: bytes, folder: int, name: bytes) -> None:
+    def _rescue(self, path: bytes, folder: int, name: bytes) -> None:
         """Give the bytes of a file that is replaced to the tar-split."""
         assert self.tar_split is not None
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         try:
-            self.tar_split.replace(recorded, iter(lambda: os.read(fd, _PIECE), b""))
+            self.tar_split.replace(path, iter(lambda: os.read(fd, _PIECE), b""))
         finally:
             os.close(fd)
 
@@ -651,15 +670,15 @@ class _Unpacking:
 
     # -- deletions ----------------------------------------------------------------------------
 
-    def _is_marker(self, row: int, path: bytes, data: int, stored: int) -> bool:
+    def _is_marker(self, attributes: Attributes, path: bytes, data: int, stored: int) -> bool:
         """Take in a whiteout, or what aufs alone understands; say whether it was one."""
         parent, _, name = path.rpartition(b"/")
         if name == OPAQUE_MARKER:
-            self.opaque[self._resolved(parent)] = row
+            self.opaque[self._resolved(parent)] = attributes
             return True
         if is_aufs_metadata(path):
-            if path.startswith(_PLINK_FOLDER + b"/") and self.entries.kinds[row] == Kind.FILE:
-                self._keep_plink(row, path, data, stored)
+            if path.startswith(_PLINK_FOLDER + b"/") and self.entries.kinds[0] == Kind.FILE:
+                self._keep_plink(attributes, path, data, stored)
             return True
         if not name.startswith(WHITEOUT_PREFIX):
             return False
@@ -667,13 +686,13 @@ class _Unpacking:
         if hidden in (b"", b".", b".."):
             raise _Skip("this whiteout names no entry; it is left out")
         real = self._resolved(parent)
-        self.deleted[real + b"/" + hidden if real else hidden] = row
+        self.deleted[real + b"/" + hidden if real else hidden] = attributes
         return True
 
     def _can_hold(self, path: bytes) -> bool:
         """Whether nothing but folders stands on a path, as far as this layer has it."""
         while path and path not in self.folders:
-            if path in self.files:
+            if self._holds(path):
                 return False
             path = path.rpartition(b"/")[0]
         return True
@@ -682,13 +701,13 @@ class _Unpacking:
         """Carry out or mark the deletions; give the folders their attributes."""
         # The folders first: one that holds a deletion is this layer's, and not deleted itself.
         places = []
-        for path, row in self.deleted.items():
+        for path, attributes in self.deleted.items():
             self.about = path
             progress.check()
             parent = path.rpartition(b"/")[0]
-            if self._can_hold(parent) and path not in self.files:
+            if self._can_hold(parent) and not self._holds(path):
                 self._enter(parent)
-                places.append((path, row))
+                places.append((path, attributes))
         for path in list(self.opaque):
             self.about = path
             progress.check()
@@ -696,38 +715,37 @@ class _Unpacking:
                 self._enter(path)
             else:
                 del self.opaque[path]
-        for path, row in places:
+        for path, attributes in places:
             self.about = path
             progress.check()
             if path in self.folders:
-                self.opaque.setdefault(path, row)
+                self.opaque.setdefault(path, attributes)
                 continue
             parent, _, name = path.rpartition(b"/")
             try:
-                self._delete(path, self.opened.open(parent), name, row)
+                self._delete(path, self.opened.open(parent), name, attributes)
             except OSError as error:
                 if error.errno not in _LEFT_OUT or error.errno == errno.EPERM:
                     raise
                 self.lines.say(path, f"not deleted: {(error.strerror or '').lower()}")
-        for path, row in self.opaque.items():
+        for path, attributes in self.opaque.items():
             self.about = path
             progress.check()
-            self._hide(path, row)
-        for path, row in self.folders.items():
+            self._hide(path, attributes)
+        for path, attributes in self.folders.items():
             self.about = path
             progress.check()
-            self._finish_folder(path, row)
+            self._finish_folder(path, attributes)
         self.lines.finish()
 
-    def _delete(self, path: bytes, folder: int, name: bytes, row: int) -> None:
+    def _delete(self, path: bytes, folder: int, name: bytes, attributes: Attributes) -> None:
         if self.full:
             with suppress(FileNotFoundError):
                 self._clear(path, folder, name)
         elif self.whiteouts is Whiteouts.AUFS:
-            self._make_marker(folder, WHITEOUT_PREFIX + name, row)
+            self._make_marker(folder, WHITEOUT_PREFIX + name, attributes)
         else:
             os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=folder)
-            attributes = self._attributes(row)
             with suppress(OSError):
                 # Nobody asks for them, but they are what the tar says.
                 if self.setter.keeps_owners:
@@ -737,20 +755,20 @@ class _Unpacking:
             with suppress(OSError, OverflowError):
                 os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False)
 
-    def _make_marker(self, folder: int, name: bytes, row: int) -> None:
+    def _make_marker(self, folder: int, name: bytes, attributes: Attributes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, flags, 0o600, dir_fd=folder)
         try:
-            self.setter.apply(fd, Kind.FILE, self._attributes(row))
+            self.setter.apply(fd, Kind.FILE, attributes)
         finally:
             os.close(fd)
 
-    def _hide(self, path: bytes, row: int) -> None:
+    def _hide(self, path: bytes, attributes: Attributes) -> None:
         """Make a folder opaque."""
         if self.full:
             self._remove_others(path)
         elif self.whiteouts is Whiteouts.AUFS:
-            self._make_marker(self.opened.open(path), OPAQUE_MARKER, row)
+            self._make_marker(self.opened.open(path), OPAQUE_MARKER, attributes)
         else:
             os.setxattr(self.opened.open(path), _OPAQUE_XATTRS[self.whiteouts], b"y")
 
@@ -765,7 +783,7 @@ class _Unpacking:
                 below = path + b"/" + name if path else name
                 if below in self.folders:
                     waiting.append(below)
-                    if self.folders[below] == _PASSED:
+                    if self.folders[below] is _PASSED:
                         # What it was went with the rest; the marked folder itself stays.
                         self.folders[below] = _IMPLIED
                 elif below not in self.files:
@@ -779,13 +797,13 @@ class _Unpacking:
                 return True
         return False
 
-    def _finish_folder(self, path: bytes, row: int) -> None:
+    def _finish_folder(self, path: bytes, attributes: Attributes) -> None:
         fd = self.opened.open(path)
-        if row != _PASSED and path in self.times:
+        if attributes is not _PASSED and path in self.times:
             _drop_xattrs(fd)
-        if row >= 0:
-            self.setter.apply(fd, Kind.DIR, self._attributes(row))
-        elif row == _IMPLIED:
+        if attributes is not _PASSED and attributes is not _IMPLIED:
+            self.setter.apply(fd, Kind.DIR, attributes)
+        elif attributes is _IMPLIED:
             source = None
             if self.lower is not None and not self._is_cut(path):
                 source = self.lower(path)

@@ -86,7 +86,19 @@ class RawEntries:
     def drop_unfinished(self) -> None:
         """Forget what was noted of an entry in whose midst damage was found."""
         row = len(self.kinds)
-        few: tuple[dict[int, Any], ...] = (
+        for values in self._few():
+            values.pop(row, None)
+
+    def clear(self) -> None:
+        """Forget all entries."""
+        del self.paths[:], self.kinds[:], self.modes[:], self.uids[:], self.gids[:]
+        del self.sizes[:], self.mtimes[:], self.offsets[:]
+        for values in self._few():
+            if values:
+                values.clear()
+
+    def _few(self) -> tuple[dict[int, Any], ...]:
+        return (
             self.fractions,
             self.targets,
             self.links,
@@ -94,8 +106,6 @@ class RawEntries:
             self.devices,
             self.sparse,
         )
-        for values in few:
-            values.pop(row, None)
 
 
 def number(field: bytes) -> int:
@@ -212,8 +222,8 @@ def scan(
         window: the tar's plain bytes.
         entries: filled as headers are read, so that what was read is there after damage.
         most: entries at which to stop.
-        seen: told of each entry when it is the last of `entries` and before its data is passed
-            over: where that is, and how many bytes the tar has of it.
+        seen: told of each entry before its data is passed over: where that is, and how many bytes
+            the tar has of it. Then `entries` holds that entry alone.
 
     Raises:
         TarDamage: when the tar is truncated or corrupt.
@@ -254,7 +264,7 @@ class _Scanner:
         add_mtime, add_offset = entries.mtimes.append, entries.offsets.append
         owners: dict[bytes, tuple[int, int, int]] = {}
         times: dict[bytes, int] = {}
-        name_bytes = 0
+        name_bytes = count = 0
         position = 0
         chunk, start, end = b"", 0, 0
         while True:
@@ -401,12 +411,14 @@ class _Scanner:
             if sparse is not None:
                 entries.sparse[row] = sparse
             name_bytes += len(name)
-            if row >= self.most:
+            if count >= self.most:
                 raise TooManyEntries(f"more than {self.most:,} entries")
             if name_bytes > MAX_NAME_BYTES:
                 raise TarDamage(f"more than {MAX_NAME_BYTES >> 20} MiB of names")
+            count += 1
             if seen is not None:
                 seen(data, stored)
+                entries.clear()
             if stored:
                 position = data + stored + (-stored % BLOCK)
                 if position > end:

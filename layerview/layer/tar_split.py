@@ -47,6 +47,8 @@ _GZIP_WBITS = 31
 _PLAIN_NAME = re.compile(rb"[ !#-%'-;=?-\[\]-~]*")
 """Names that stand in JSON as they are, in Go's too."""
 _SEGMENT_START = b'{"type":2,"payload":"'
+_FILE_START = b'{"type":1'
+_SEEN_BITS = 1 << 24
 
 
 def _gzip() -> Any:
@@ -97,8 +99,37 @@ class _Lines:
         self._out.write(self._pack.flush())
 
 
+class _Seen:
+    """Tells whether a name may have been there before, in a memory that does not grow."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray(_SEEN_BITS >> 3)
+
+    def add(self, name: bytes) -> bool:
+        """Note a name; False: it was not there. True: it was, or, rarely, one like it."""
+        bits, number = self._bits, hash(name)
+        one, other = number & (_SEEN_BITS - 1), (number >> 32) & (_SEEN_BITS - 1)
+        first, second = 1 << (one & 7), 1 << (other & 7)
+        one, other = one >> 3, other >> 3
+        if bits[one] & first and bits[other] & second:
+            return True
+        bits[one] |= first
+        bits[other] |= second
+        return False
+
+
+@dataclass(slots=True)
+class _Line:
+    """A line of a name that may have several."""
+
+    position: int
+    size: int
+    kept: tuple[int, int] | None = None
+    """Where the bytes are of a file that is there no more."""
+
+
 class TarSplitWriter:
-    """Writes a tar-split while a tar is unpacked.
+    """Writes a tar-split while a tar is unpacked, in a memory that does not grow with it.
 
     A tar may name a file twice, which no reader of a tar-split understands: then the bytes of the
     one that is replaced (see `replace`) take the place of its line, when all is known.
@@ -111,10 +142,11 @@ class TarSplitWriter:
         self._spool: IO[bytes] = tempfile.TemporaryFile() if self._own else out  # noqa: SIM115
         self._start = self._spool.tell()
         self._lines = _Lines(self._spool)
-        self._places: dict[bytes, int] = {}
-        """The line of each name that has one: its position; ~position where it has bytes."""
-        self._replaced: dict[int, tuple[int, int]] = {}
-        """What takes the place of a line: a part of the old bytes."""
+        self._seen = _Seen()
+        self._again: set[bytes] = set()
+        """Names that may have more than one line."""
+        self._gone: dict[bytes, list[tuple[int, int, int]]] = {}
+        """By name: where the lines stood when its file was replaced, and the part of `_old`."""
         self._old: IO[bytes] | None = None
 
     def segment(self, data: bytes) -> None:
@@ -128,16 +160,10 @@ class TarSplitWriter:
             name: as the tar records it.
             size: bytes of a file that are left to the file; 0 for all else.
             crc: of these bytes; None where there are none.
-
-        Raises:
-            ValueError: when a file of that name has such bytes, and was not replaced.
         """
         clean = _clean(name)
-        before = self._places.get(clean)
-        if before is not None:
-            if before < 0:
-                raise ValueError(f"the bytes of {name!r} would be lost")
-            self._replaced[before] = (0, 0)
+        if self._seen.add(clean):
+            self._again.add(clean)
         if _PLAIN_NAME.fullmatch(name):
             start = b'{"type":1,"name":"%s"' % name if name else b'{"type":1'
         else:
@@ -148,28 +174,33 @@ class TarSplitWriter:
             start += b',"payload":null'
         else:
             start += b',"payload":"%s"' % b2a_base64(crc.to_bytes(8, "big"), newline=False)
-        position = self._lines.add(start)
-        self._places[clean] = ~position if size else position
+        self._lines.add(start)
 
     def replace(self, name: bytes, data: Iterable[bytes]) -> None:
-        """Take in the bytes of a file that will not be there any more."""
+        """Take in the bytes of a file that will not be there any more.
+
+        They are left aside where no line of that name leaves its bytes to the file.
+        """
         clean = _clean(name)
-        place = self._places.get(clean, 0)
-        if place >= 0:
-            return
         if self._old is None:
             self._old = tempfile.TemporaryFile()  # noqa: SIM115
         start = self._old.seek(0, os.SEEK_END)
         for piece in data:
             self._old.write(piece)
-        self._replaced[~place] = (start, self._old.tell())
-        del self._places[clean]
+        self._again.add(clean)
+        self._gone.setdefault(clean, []).append((self._lines.count, start, self._old.tell()))
 
     def close(self) -> None:
-        """Write what is left; the file itself stays open."""
+        """Write what is left; the file itself stays open.
+
+        Raises:
+            ValueError: when a file's bytes are lost: it was replaced, and `replace` not called.
+        """
         self._lines.close()
-        if self._replaced:
-            self._rewrite()
+        if self._again:
+            replaced = self._replaced()
+            if replaced:
+                self._rewrite(replaced)
         if self._own:
             self._spool.seek(0)
             shutil.copyfileobj(self._spool, self._out, _PIECE)
@@ -184,15 +215,45 @@ class TarSplitWriter:
         if self._old is not None:
             self._old.close()
 
-    def _rewrite(self) -> None:
+    def _written(self) -> Iterator[bytes]:
+        self._spool.flush()
+        self._spool.seek(self._start)
+        return _read_lines(self._spool)
+
+    def _replaced(self) -> dict[int, tuple[int, int]]:
+        """Return what takes the place of which lines: a part of the old bytes, or nothing."""
+        found: dict[bytes, list[_Line]] = {}
+        for position, line in enumerate(self._written()):
+            if line.startswith(_FILE_START):
+                item = _item(line, position)
+                clean = _clean(item.name)
+                if clean in self._again:
+                    found.setdefault(clean, []).append(_Line(position, item.size))
+        replaced: dict[int, tuple[int, int]] = {}
+        for clean, lines in found.items():
+            sized = [line for line in lines if line.size]
+            for count, start, end in self._gone.get(clean, ()):
+                before = [line for line in sized if line.position < count]
+                if before and before[-1].kept is None:
+                    before[-1].kept = (start, end)
+            live = [line for line in sized if line.kept is None]
+            if len(live) > 1:
+                raise ValueError(f"the bytes of {clean!r} would be lost")
+            stays = live[0] if live else lines[-1]
+            for one in lines:
+                if one.kept is not None:
+                    replaced[one.position] = one.kept
+                elif one is not stays:
+                    replaced[one.position] = (0, 0)
+        return replaced
+
+    def _rewrite(self, replaced: dict[int, tuple[int, int]]) -> None:
         spool = self._spool
-        spool.flush()
-        spool.seek(self._start)
         with tempfile.TemporaryFile() as changed:
             lines = _Lines(changed)
-            for position, line in enumerate(_read_lines(spool)):
-                if position in self._replaced:
-                    start, end = self._replaced[position]
+            for position, line in enumerate(self._written()):
+                if position in replaced:
+                    start, end = replaced[position]
                     for at in range(start, end, MAX_SEGMENT):
                         assert self._old is not None
                         self._old.seek(at)
@@ -218,11 +279,13 @@ def _named(name: bytes) -> bytes:
 
 
 def _clean(name: bytes) -> bytes:
-    """Shorten a name as Go's filepath.Clean does: by it readers tell repeated names."""
+    """Shorten a name as Go's filepath.Clean does, by which readers tell repeated names.
+
+    And without a slash at its start: with and without it names the same file.
+    """
     if b"/." not in name and b"//" not in name and name[:1] not in (b".", b"", b"/"):
         return name[:-1] if name[-1] == 0x2F else name
-    clean = posixpath.normpath(name)
-    return clean[1:] if clean.startswith(b"//") else clean
+    return posixpath.normpath(name).lstrip(b"/")
 
 
 # -- reading --------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ class _Hashing:
     def __init__(self) -> None:
         self._sum = hashlib.sha256()
         self._queue: SimpleQueue[bytes | None] = SimpleQueue()
-        self._room = Semaphore(8)
+        self._room = Semaphore(4)
         self._thread = Thread(target=self._run, daemon=True, name="sha256")
         self._thread.start()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import io
 import os
@@ -57,6 +58,18 @@ def test_however_the_stream_comes(tmp_path: Path, sizes: list[int]) -> None:
     unpacked = unpack(tmp_path / "d", Dribble(data, sizes), Whiteouts.AUFS)
     check(unpacked, data)
     assert (tmp_path / "d" / "large").read_bytes() == large
+
+
+def test_what_unpacking_needs_is_freed_with_it(tmp_path: Path) -> None:
+    """Loading has many layers, and the collector of cycles comes by late."""
+    gc.collect()
+    gc.disable()
+    try:
+        unpack(tmp_path / "d", tars.layer(tars.file("f", b"x")), Whiteouts.AUFS)
+        left = {type(kept).__name__ for kept in gc.get_objects()}
+    finally:
+        gc.enable()
+    assert not left & {"_Unpacking", "UnpackingWindow", "RawEntries", "TarSplitWriter"}
 
 
 @pytest.mark.parametrize("style", ["gnu", "pax-0.0", "pax-0.1", "pax-1.0"])

@@ -102,8 +102,46 @@ def test_a_name_stands_once(tmp_path: Path, readable: bool) -> None:
 def test_bytes_are_not_forgotten_silently() -> None:
     writer = TarSplitWriter(io.BytesIO())
     writer.file(b"a", 3, 1)
+    writer.file(b"a", 3, 1)
     with pytest.raises(ValueError, match="lost"):
-        writer.file(b"a", 0, None)
+        writer.close()
+
+
+def test_of_several_lines_that_of_the_file_stays() -> None:
+    """A hard link to itself, say: the bytes are still the file's."""
+    out = io.BytesIO()
+    writer = TarSplitWriter(out)
+    writer.file(b"a", 0, None)
+    writer.file(b"/a", 3, 1)
+    writer.file(b"./a", 0, None)
+    writer.close()
+    assert [line["name"] for line in lines(out.getvalue())] == ["/a"]
+
+
+def test_the_bytes_of_a_file_that_came_back_are_those_it_had_each_time() -> None:
+    out = io.BytesIO()
+    writer = TarSplitWriter(out)
+    writer.file(b"d/a", 3, 1)
+    writer.replace(b"d/a", [b"one"])
+    writer.replace(b"d/a", [b"of an entry with another name"])
+    writer.file(b"d/a", 3, 1)
+    writer.file(b"d/a", 0, None)
+    writer.replace(b"d/a", [b"two"])
+    writer.file(b"d", 0, None)
+    writer.close()
+    assert [line.get("name") for line in lines(out.getvalue())] == [None, None, "d/a", "d"]
+    assert b"".join(rebuild(io.BytesIO(out.getvalue()), nothing)) == b"onetwo"
+
+
+def test_names_that_only_look_seen_keep_their_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("layerview.layer.tar_split._SEEN_BITS", 8)
+    out = io.BytesIO()
+    writer = TarSplitWriter(out)
+    names = [b"f%d" % number for number in range(50)]
+    for name in names:
+        writer.file(name, 0, None)
+    writer.close()
+    assert [line["name"].encode() for line in lines(out.getvalue())] == names
 
 
 @settings(max_examples=60, deadline=None)
