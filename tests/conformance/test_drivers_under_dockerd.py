@@ -1,14 +1,21 @@
 """Each driver under a real Docker Engine, as a plugin, beside engines with Docker's own drivers.
 
 What is loaded has the IDs and DiffIDs that Docker's overlay2 gives, and is saved byte for byte.
-What is built has the time of building in it, so that no two engines give one ID, nor does one
-engine twice: there, files, changes, and every layer entry by entry are held against those of
-Docker's driver of the same name. (Docker 20.10 writes the names of the machine's users and the
-kind of file, as Go 1.8 did, into headers; later ones do not, and neither does layerview.)
+What is built has the time of building in its configuration, so that no engine gives one image ID
+twice; its layers have that time nowhere but in deletions, which no step can set:
+
+- a layer without deletions has the DiffID that Docker's overlay2 gives, whatever the driver;
+- one with deletions has the bytes that Docker's driver of the same name gives, but for their times.
+  (vfs lists deletions one by one and in another order, with other modes: not as overlay2 does.)
+- configurations are equal but for times, and names that are made of them.
+
+The engine here is 20.10, which writes into headers what later ones do not (engine_layers): the
+plugin adds that. That layerview's own bytes are those of a later engine, test_layer_docker shows.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -19,11 +26,13 @@ import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conformance.engine_layers import without_times_of_deletions
 from tests.support.dockerd import Dockerd
 
 LAB = os.environ.get("LAYERVIEW_LAB_IMAGES", "")
@@ -43,16 +52,23 @@ FROM lab/whiteouts
 ADD copied.tar /
 RUN mkdir -p /new/deep && echo new >/new/deep/file && ln /new/deep/file /new/hard && \
     ln -s deep/file /new/link && chmod 4755 /new/deep/file && chown 33:44 /new && \
-    find /new -exec touch -h -d @1000000000 {} + && touch -d @1000000000 /copied/one
+    find /new -exec touch -h -d @1000000000 {} + && touch -d @999999999 /copied/one
 RUN rm -r /new/deep /copied/two && mkdir /new/deep && echo again >/new/deep/other && \
     find /new /copied -exec touch -h -d @1000000001 {} +
+RUN echo more >>/new/deep/other && mkfifo /new/pipe && mknod /new/null c 1 3 && \
+    find /new -exec touch -h -d @1000000002 {} +
 CMD ["sh"]
 """
-WORK = """\
+ADDING = """
 set -e
-mkdir -p /work/sub; echo data >/work/sub/f; rm /new/deep/other; chmod 0700 /new; rm -rf /copied
+mkdir -p /work/sub; echo data >/work/sub/f; chmod 0700 /new; ln /work/sub/f /work/hard
 echo appended >>/etc/passwd-lab
-find /work /new /etc/passwd-lab -exec touch -h -d @1000000002 {} +
+find /work /new /etc/passwd-lab /etc -exec touch -h -d @1000000003 {} +
+"""
+DELETING = """
+set -e
+rm /new/deep/other /new/hard; rm -rf /copied /new/pipe; mkdir /new/pipe
+find /new -exec touch -h -d @1000000004 {} +
 """
 
 
@@ -117,45 +133,41 @@ def ours(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield engine
 
 
-def image(engine: Dockerd, name: str) -> tuple[str, list[str], int]:
+def image_of(engine: Dockerd, name: str) -> tuple[str, list[str], int]:
     found = engine.inspect(name)
     return found["Id"], found["RootFS"].get("Layers", []), found["Size"]
 
 
-Entry = tuple[str, bytes, int, int, int, int | None, str, bytes, dict[str, str]]
-
-
-def layers(engine: Dockerd, name: str) -> list[list[Entry]]:
-    """Return what the layers of an image hold, base first."""
+def layers(engine: Dockerd, name: str) -> list[bytes]:
+    """Return the layers of an image, base first."""
     files = members(engine.docker("save", name))
     [manifest] = json.loads(files["manifest.json"])
-    return [entries(files[path]) for path in manifest["Layers"]]
+    return [files[path] for path in manifest["Layers"]]
 
 
-def entries(layer: bytes) -> list[Entry]:
-    found = []
+def deletes(layer: bytes) -> bool:
     with tarfile.open(fileobj=io.BytesIO(layer)) as opened:
-        for member in opened:
-            file = opened.extractfile(member) if member.isreg() else None
-            deletion = os.path.basename(member.name).startswith(".wh.")
-            # Folders that a step changed and whiteouts have the time of building.
-            fixed = int(member.mtime) <= 1_000_000_002 and not deletion
-            found.append(
-                (
-                    member.name,
-                    member.type,
-                    # Docker's opaque marks have the mode of their folder.
-                    0 if deletion else member.mode & 0o7777,
-                    member.uid,
-                    member.gid,
-                    int(member.mtime) if fixed else None,
-                    # Docker's whiteouts of one inode name the first, and are files all the same.
-                    "" if deletion else member.linkname,
-                    file.read() if file is not None else b"",
-                    {key: value for key, value in member.pax_headers.items() if key != "mtime"},
-                )
-            )
-    return sorted(found, key=lambda entry: entry[0])
+        return any(os.path.basename(name).startswith(".wh.") for name in opened.getnames())
+
+
+def diff_id(layer: bytes) -> str:
+    return f"sha256:{hashlib.sha256(layer).hexdigest()}"
+
+
+def timeless(engine: Dockerd, name: str) -> Any:
+    """Return an image's configuration, without what is made of times, and without its layers."""
+    files = members(engine.docker("save", name))
+    [manifest] = json.loads(files["manifest.json"])
+    config = json.loads(files[manifest["Config"]])
+    for key in ("created", "container", "rootfs"):
+        config.pop(key, None)
+    for entry in config["history"]:
+        entry.pop("created", None)
+    # Hostname: the container's ID. Image: the ID of the image that a step began with.
+    for part in (config.get("config", {}), config.get("container_config", {})):
+        for key in ("Hostname", "Image"):
+            part.pop(key, None)
+    return config
 
 
 def test_the_engine_uses_the_driver(ours: Dockerd) -> None:
@@ -166,7 +178,7 @@ def test_the_engine_uses_the_driver(ours: Dockerd) -> None:
 def test_load_and_save(name: str, ours: Dockerd, own: Dockerd) -> None:
     for engine in (ours, own):
         engine.docker("load", "-i", f"{LAB}/docker/{name}.tar")
-    assert image(ours, f"lab/{name}")[:2] == image(own, f"lab/{name}")[:2]
+    assert image_of(ours, f"lab/{name}")[:2] == image_of(own, f"lab/{name}")[:2]
     saved = [members(engine.docker("save", f"lab/{name}")) for engine in (ours, own)]
     assert saved[0] == saved[1]
 
@@ -183,54 +195,90 @@ def members(archive: bytes) -> dict[str, bytes]:
 def context(folder: Path) -> Path:
     """A build context; an archive, for folders that COPY makes have the time of that."""
     with tarfile.open(folder / "copied.tar", "w") as made:
-        for name, kind in (("copied", tarfile.DIRTYPE), ("copied/one", b"0"), ("copied/two", b"0")):
-            member = tarfile.TarInfo(name)
-            member.type, member.mode, member.mtime = kind, 0o755, 1_000_000_000
+        # BuildKit makes the files that it mounts others on, where there are none.
+        for name in ("copied/", "copied/one", "copied/two", "etc/", "etc/hosts", "etc/resolv.conf"):
+            member = tarfile.TarInfo(name.rstrip("/"))
+            member.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
+            member.mode, member.mtime = 0o755, 1_000_000_000
             member.uid, member.gid = 7, 8
-            member.size = 0 if kind == tarfile.DIRTYPE else 5
+            member.size = 0 if name.endswith("/") else 5
             made.addfile(member, io.BytesIO(b"12345"))
     (folder / "Dockerfile").write_text(BUILD)
     return folder
 
 
-@pytest.mark.parametrize("buildkit", ["0", "1"], ids=["classic", "buildkit"])
-def test_build_run_diff_commit(buildkit: str, ours: Dockerd, peer: Dockerd, tmp_path: Path) -> None:
-    place = context(tmp_path)
-    seen = []
-    for engine in (ours, peer):
-        engine.docker("load", "-i", f"{LAB}/docker/whiteouts.tar")
-        tag = f"built-{buildkit}"
-        done = subprocess.run(
-            ["docker", "build", "--network", "none", "--no-cache", "-t", tag, str(place)],
-            env={
-                **engine.env,
-                "DOCKER_BUILDKIT": buildkit,
-                "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
-            },
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        container = f"c-{buildkit}"
-        engine.docker("run", "--network", "none", "--name", container, tag, "sh", "-c", WORK)
-        look = "find / -xdev ! -path '/proc*' ! -path '/sys*' ! -path '/dev*' ! -path '/etc/host*' "
-        look += "! -path '/etc/resolv*' -exec stat -c '%N %a %u %g %F %s' {} + | sort"
-        tree = engine.docker("run", "--rm", "--network", "none", tag, "sh", "-c", look)
-        changes = sorted(engine.docker("diff", container).decode().splitlines())
-        engine.docker("commit", container, f"committed-{buildkit}")
-        seen.append((tree, changes, layers(engine, f"committed-{buildkit}")))
-        shown = engine.docker(
-            *("run", "--rm", "--network", "none", f"committed-{buildkit}", "cat", "/work/sub/f")
-        )
-        assert shown == b"data\n"
+@dataclass(frozen=True)
+class Seen:
+    """What an engine makes of the steps."""
+
+    tree: list[str]
+    changes: list[list[str]]
+    configs: list[Any]
+    layers: list[bytes]
+
+
+def steps(engine: Dockerd, buildkit: str, place: Path) -> Seen:
+    """Build an image; run, compare and commit twice, one upon the other."""
+    engine.docker("load", "-i", f"{LAB}/docker/whiteouts.tar")
+    tag = f"built-{buildkit}"
+    done = subprocess.run(
+        ["docker", "build", "--network", "none", "--no-cache", "-t", tag, str(place)],
+        env={**engine.env, "DOCKER_BUILDKIT": buildkit, "PATH": "/usr/bin:/bin:/usr/sbin:/sbin"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    look = "find / -xdev ! -path '/proc*' ! -path '/sys*' ! -path '/dev*' ! -path '/etc/host*' "
+    look += "! -path '/etc/resolv*' -exec stat -c '%N %a %u %g %F %s' {} + | sort"
+    run = ("run", "--network", "none")
+    tree = engine.docker(*run, "--rm", tag, "sh", "-c", look).decode().splitlines()
+    changes, images = [], [tag]
+    for number, script in enumerate((ADDING, DELETING)):
+        container, image = f"c-{buildkit}-{number}", f"committed-{buildkit}-{number}"
+        engine.docker(*run, "--name", container, images[-1], "sh", "-c", script)
+        changes.append(sorted(engine.docker("diff", container).decode().splitlines()))
+        engine.docker("commit", container, image)
         engine.docker("rm", container)
-    (tree, changes, stack), expected = seen
-    assert tree.decode().splitlines() == expected[0].decode().splitlines()
-    assert changes == expected[1]
-    assert len(stack) == len(expected[2]) == 8
-    for number, (found, wanted) in enumerate(zip(stack, expected[2], strict=True)):
-        assert found == wanted, number
+        images.append(image)
+    shown = engine.docker(*run, "--rm", images[-1], "cat", "/work/hard")
+    assert shown == b"data\n"
+    stack = layers(engine, images[-1])
+    assert [diff_id(layer) for layer in stack] == image_of(engine, images[-1])[1]
+    return Seen(tree, changes, [timeless(engine, image) for image in images], stack)
+
+
+@pytest.mark.parametrize("buildkit", ["0", "1"], ids=["classic", "buildkit"])
+def test_build_run_diff_commit_save(
+    buildkit: str, ours: Dockerd, peer: Dockerd, own: Dockerd, tmp_path: Path
+) -> None:
+    place = context(tmp_path)
+    found, same, overlay2 = (steps(engine, buildkit, place) for engine in (ours, peer, own))
+    assert found.tree == same.tree == overlay2.tree
+    assert found.changes == same.changes
+    assert found.configs == same.configs == overlay2.configs
+    assert len(found.layers) == len(same.layers) == len(overlay2.layers)
+    own_layers = found.layers[-6:]
+    assert [deletes(layer) for layer in own_layers] == [False, False, True, False, False, True]
+    for number, (layer, wanted, reference) in enumerate(
+        zip(found.layers, same.layers, overlay2.layers, strict=True)
+    ):
+        if deletes(layer):
+            assert listed(layer) == listed(wanted), number
+            assert without_times_of_deletions(layer) == without_times_of_deletions(wanted), number
+        else:
+            assert listed(layer) == listed(reference), number
+            assert diff_id(layer) == diff_id(wanted) == diff_id(reference), number
+
+
+def listed(layer: bytes) -> list[tuple[object, ...]]:
+    """What a layer holds, for a message that can be read."""
+    with tarfile.open(fileobj=io.BytesIO(layer)) as opened:
+        return [
+            (member.name, member.type, oct(member.mode), member.uid, member.linkname)
+            + ((member.mtime,) if not os.path.basename(member.name).startswith(".wh.") else ())
+            for member in opened
+        ]
 
 
 def test_everything_can_be_removed(ours: Dockerd) -> None:

@@ -26,7 +26,7 @@ from layerview.layer.pack import pack_changes, pack_folder
 from layerview.layer.tar_split import open_in, read_headers, rebuild
 from layerview.layer.tree_changes import compare_trees, folder_changes
 from layerview.layer.whiteouts import Whiteouts
-from tests.conformance.graph_plugin import as_docker_20_10
+from tests.conformance.engine_layers import as_docker_20_10, without_times_of_deletions
 from tests.layer.applying import opened, unpack
 from tests.layer.layers import index_of
 from tests.support.dockerd import DOCKER, Dockerd
@@ -422,17 +422,3 @@ def test_deletions_are_packed_into_the_bytes_that_the_engine_makes_of_them(
         names = opened.getnames()
     assert {"bin/.wh.cat", "bin/.wh.ls", ".wh.root"} <= set(names)
     assert ("var/.wh..wh..opq" in names) == (engine.driver == "overlay2")
-
-
-def without_times_of_deletions(layer: bytes) -> bytes:
-    """Set the time of whiteouts to 0, and the checksum with it."""
-    data = bytearray(layer)
-    with tarfile.open(fileobj=io.BytesIO(layer)) as opened:
-        for member in opened:
-            if os.path.basename(member.name).startswith(".wh."):
-                # Behind pax records tarfile says where these start.
-                at = member.offset_data - 512
-                data[at + 136 : at + 147] = b"0" * 11
-                data[at + 148 : at + 156] = b" " * 8
-                data[at + 148 : at + 156] = b"%06o\0 " % sum(data[at : at + 512])
-    return bytes(data)
