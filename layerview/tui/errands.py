@@ -20,6 +20,7 @@ from layerview.errors import LayerviewError
 from layerview.text import printable
 
 PROGRESS = "LAYERVIEW_PROGRESS"
+COMMAND = (sys.executable, "-P", "-m", "layerview")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Errand:
         self._asked_to_stop = False
         try:
             self._child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "layerview", *words],
+                [*COMMAND, *words],
                 stdin=subprocess.DEVNULL,
                 stdout=self._printed,
                 stderr=subprocess.PIPE,
@@ -74,10 +75,10 @@ class Errand:
         notes: list[str] = []
         for raw in self._child.stderr:
             line = raw.decode("utf-8", "replace").rstrip("\n")
-            what, _, numbers = line.rpartition("\t")
-            what, _, done = what.rpartition("\t")
-            if what and done.isdigit():
-                progress(what, int(done), int(numbers) if numbers.isdigit() else None)
+            words = line.rsplit("\t", 2)
+            if len(words) == 3 and words[1].isdigit():
+                total = int(words[2]) if words[2].isdigit() else None
+                progress(words[0], int(words[1]), total)
             elif line:
                 notes.append(line.removeprefix("layerview: "))
         self._child.stderr.close()

@@ -281,11 +281,21 @@ def test_an_errand_that_prints_much_is_read_whole(tmp_path: Path) -> None:
     assert len(back.said) >= 3000
 
 
+def test_progress_of_nothing_in_particular_is_no_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = r"import sys; sys.stderr.write('\t46\t\nhashing\t5\t10\nlayerview: a note\n')"
+    monkeypatch.setattr("layerview.tui.errands.COMMAND", (sys.executable, "-c", code))
+    told: list[tuple[str, int, int | None]] = []
+    back = Errand([]).finish(lambda *step: told.append(step))
+    assert told == [("", 46, None), ("hashing", 5, 10)]
+    assert back.notes == ("a note",)
+
+
 def test_the_names_of_all_loaded_images_are_told(tmp_path: Path) -> None:
     one = archives.image(BASE, tags=("a:1", "a:2"))
     other = archives.image(BASE, tars.layer(tars.file("x", b"x")), tags=("b:1",))
     archives.docker_archive(tmp_path / "f.tar", one, other)
     back = Errand(["load", "--json", str(tmp_path / "f.tar")]).finish(lambda *_: None)
+    assert back.notes == ()
     assert names_loaded(back) == ["a:1", "a:2", "b:1"]
 
 
