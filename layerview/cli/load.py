@@ -50,11 +50,11 @@ def _driver(root: str, wanted: str | None) -> str:
 
 def _load(arguments: argparse.Namespace) -> int:
     from layerview.sources.several import open_all
-    from layerview.transfer.load import load
+    from layerview.transfer.load import Loaded, link_parents, load
 
     progress = TerminalProgress()
     place = area(arguments, create=True)
-    count = 0
+    done: list[Loaded] = []
     with (
         open_all(arguments.image, platform=arguments.platform, progress=progress) as images,
         place.writing(say) as writing,
@@ -62,8 +62,7 @@ def _load(arguments: argparse.Namespace) -> int:
         with writing.lock.hold():
             driver = _driver(place.root, arguments.driver)
         for image in images:
-            count += 1
-            if arguments.tag is not None and count > 1:
+            if arguments.tag is not None and done:
                 raise UsageError("the file holds several images: one --tag can't name them all")
             loaded = load(
                 writing,
@@ -73,6 +72,7 @@ def _load(arguments: argparse.Namespace) -> int:
                 verify=arguments.verify,
                 progress=progress,
             )
+            done.append(loaded)
             progress.clear()
             for note in loaded.notes:
                 say(note)
@@ -98,4 +98,5 @@ def _load(arguments: argparse.Namespace) -> int:
             if not loaded.references:
                 print(loaded.image_id if arguments.quiet else f"Loaded image ID: {loaded.image_id}")
             sys.stdout.flush()
+        link_parents(writing, driver, done)
     return 0

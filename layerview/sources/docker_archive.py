@@ -34,6 +34,13 @@ class SavedImage:
     references: tuple[str, ...]
     layer_sources: dict[str, Descriptor]
     """Descriptors of blobs that are no plain tars, by DiffID (Docker 25+)."""
+    parent: Digest | None = None
+    """The image that it was built on."""
+
+    @property
+    def image_id(self) -> Digest | None:
+        """What its config's name claims."""
+        return _digest_of_name(self.config)
 
 
 def saved_images(archive: Archive) -> list[SavedImage]:
@@ -62,9 +69,17 @@ def saved_images(archive: Archive) -> list[SavedImage]:
                 fields.texts("Layers"),
                 fields.texts("RepoTags"),
                 sources,
+                _parent(fields.optional_text("Parent")),
             )
         )
     return images
+
+
+def _parent(text: str | None) -> Digest | None:
+    # What is no digest is no image's, so that it does no harm.
+    with suppress(FormatError):
+        return Digest.parse(text or "")
+    return None
 
 
 def choices(archive: Archive, saved: list[SavedImage]) -> list[ImageChoice]:
@@ -116,8 +131,14 @@ def _normal(reference: str) -> str:
         return reference
 
 
-def open_saved(archive: Archive, saved: SavedImage) -> Image:
-    """Open one image of an archive."""
+def open_saved(archive: Archive, saved: SavedImage, beside: list[SavedImage]) -> Image:
+    """Open one image of an archive.
+
+    Args:
+        archive: where it is.
+        saved: the image.
+        beside: all images there.
+    """
     warnings: list[str] = []
     damage = list(archive.damage)
     config: ImageConfig | None
@@ -126,7 +147,7 @@ def open_saved(archive: Archive, saved: SavedImage) -> Image:
     except LayerviewError as error:
         config = None
         damage.append(str(error))
-    claimed = _digest_of_name(saved.config)
+    claimed = saved.image_id
     if config is not None and claimed is not None and config.image_id != claimed:
         damage.append(f"the config is not the one its name says: {config.image_id}, not {claimed}")
     diff_ids = config.diff_ids if config is not None else ()
@@ -158,8 +179,20 @@ def open_saved(archive: Archive, saved: SavedImage) -> Image:
         image_id=image_id,
         warnings=warnings,
         damage=damage,
+        parents=_parents(saved, beside),
         close=archive.close,
     )
+
+
+def _parents(saved: SavedImage, beside: list[SavedImage]) -> tuple[Digest, ...]:
+    """Follow an image to those of the archive that it was built on."""
+    by_id = {image.image_id: image for image in beside}
+    found: list[Digest] = []
+    at = saved.parent
+    while at is not None and at in by_id and at not in found:
+        found.append(at)
+        at = by_id[at].parent
+    return tuple(found)
 
 
 def _describe(layer: LayerSource, blob: Blob, member: str) -> None:

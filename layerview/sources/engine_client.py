@@ -14,7 +14,6 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 from typing import IO
 
@@ -56,25 +55,29 @@ class EngineClient:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
+        self._api = ""
 
     @property
     def what(self) -> str:
         """The engine, for messages."""
         return f"the engine at {self.endpoint}"
 
-    @cached_property
+    @property
     def api(self) -> str:
         """The API's version that both sides know, as "1.41".
 
         Raises:
             EngineError: when the engine does not answer.
         """
+        if self._api:
+            return self._api
         with self._asked("GET", "/_ping", time.monotonic() + GREETING) as (response, _):
             said = response.headers.get("Api-Version", "")
         engines = _parse_version(said) or OLDEST_API
         wanted = _parse_version(os.environ.get("DOCKER_API_VERSION", "")) or NEWEST_API
         chosen = min(engines, wanted, NEWEST_API)
-        return f"{chosen[0]}.{chosen[1]}"
+        self._api = f"{chosen[0]}.{chosen[1]}"
+        return self._api
 
     def knows(self, major: int, minor: int) -> bool:
         """Whether the API that is spoken is of this version or newer."""

@@ -328,7 +328,7 @@ def _open_saved(
 
     if selector is not None:
         return docker_archive.open_saved(
-            archive, docker_archive.select(saved, selector, archive.name)
+            archive, docker_archive.select(saved, selector, archive.name), saved
         )
     matching = saved
     if wanted is not None:
@@ -339,7 +339,7 @@ def _open_saved(
             raise NotFoundError(f"{printable(archive.name)} has no image for {wanted}")
     if len(matching) > 1:
         raise SeveralImages(archive.name, docker_archive.choices(archive, matching))
-    return docker_archive.open_saved(archive, matching[0])
+    return docker_archive.open_saved(archive, matching[0], saved)
 
 
 def _open_layout(

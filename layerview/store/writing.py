@@ -280,6 +280,29 @@ class Writing:
             repositories.write(self.area.scratch)
             return before
 
+    def note_parent(self, driver: str, image_id: Digest, parent: Digest) -> bool:
+        """Note which image one was built on; whether that can be (as moby's image/tarexport asks).
+
+        Raises:
+            LayerviewError: when one of them is not in the area, or can't be read.
+        """
+        layout = self.layout(driver)
+        with self.lock.hold():
+            data = self.area.data
+            child, base = (data.image(str(each), driver).config for each in (image_id, parent))
+            steps, layers = len(base.history), len(base.diff_ids)
+            if (
+                len(child.history) != steps + 1
+                or child.history[:steps] != base.history
+                or child.diff_ids[:layers] != base.diff_ids
+            ):
+                return False
+            folder = layout.image_metadata(image_id)
+            make_folders(folder)
+            path = os.path.join(folder, "parent")
+            write_file(path, str(parent).encode(), scratch=self.area.scratch, mode=0o644)
+            return True
+
     def note_tagged(self, driver: str, image_id: Digest) -> None:
         """Note when an image got a name by hand (Docker's LastTagTime)."""
         folder = self.layout(driver).image_metadata(image_id)

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -49,6 +49,8 @@ class Loaded:
     """Names that were another image's before, and whose."""
     notes: list[str] = field(default_factory=list)
     """What could not be kept of the layers, and what is odd about the image."""
+    parent: Digest | None = None
+    """The image that it was built on, if the same file has that."""
 
 
 def load(
@@ -89,12 +91,25 @@ def load(
         if image.has_config
         else _load_root(writing, driver, image, progress)
     )
+    loaded.parent = image.parents[0] if image.parents else None
     for reference in references:
         before = writing.tag(driver, reference, loaded.image_id)
         loaded.references.append(reference.familiar)
         if before is not None:
             loaded.renamed.append((reference.familiar, Digest.parse(before)))
     return loaded
+
+
+def link_parents(writing: Writing, driver: str, loaded: Sequence[Loaded]) -> None:
+    """Note of images of one file which was built on which, as `docker load` does.
+
+    Raises:
+        LayerviewError: when that can't be written.
+    """
+    ids = {each.image_id for each in loaded}
+    for each in loaded:
+        if each.parent is not None and each.parent in ids:
+            writing.note_parent(driver, each.image_id, each.parent)
 
 
 def _references(image: Image) -> Iterator[Reference]:

@@ -144,7 +144,7 @@ def _save(
                 "manifests": [item for each in described for item in each.manifests],
             }
         ),
-        "manifest.json": _json([each.item for each in described]),
+        "manifest.json": _json([{**each.item, **_parent(each, described)} for each in described]),
         "oci-layout": _json({"imageLayoutVersion": "1.0.0"}),
     }
     repositories: dict[str, dict[str, str]] = {}
@@ -173,9 +173,18 @@ def _save(
 class _Described:
     """What the archive's documents say of an image."""
 
+    record: ImageRecord
     manifests: list[dict[str, object]]
     item: dict[str, object]
     repositories: dict[str, dict[str, str]]
+
+
+def _parent(image: _Described, beside: Sequence[_Described]) -> dict[str, object]:
+    """Name the image that one was built on, if that is saved as well."""
+    parent = image.record.parent
+    if all(parent != other.record.image_id for other in beside):
+        return {}
+    return {"Parent": str(parent)}
 
 
 def _describe(data: DataRoot, wanted: Wanted, blobs: dict[str, bytes | _Layer]) -> _Described:
@@ -241,7 +250,7 @@ def _describe(data: DataRoot, wanted: Wanted, blobs: dict[str, bytes | _Layer]) 
         "Layers": [f"blobs/sha256/{diff_id.hex}" for diff_id in record.config.diff_ids],
         "LayerSources": {str(layer["digest"]): layer for layer in layers},
     }
-    return _Described(manifests or [plain], item, repositories)
+    return _Described(record, manifests or [plain], item, repositories)
 
 
 def _checked(layer: _Layer) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -388,3 +389,55 @@ def test_a_full_disk(run: Command, tmp_path: Path, small_disk: Path, driver: str
 def test_the_tar_is_hashed_by_what_is_unpacked() -> None:
     """The oracle of this file: a layer's DiffID is the sha256 of its tar."""
     assert diff_ids(BASE) == ["sha256:" + hashlib.sha256(BASE).hexdigest()]
+
+
+def saved_with_parent(path: Path, *images: archives.Image, parent: str) -> Path:
+    """An archive whose last image names the one that it was built on."""
+    members = archives.docker_members(*images)
+    manifest = json.loads(members["manifest.json"])
+    manifest[-1]["Parent"] = parent
+    return archives.write_tar(path, {**members, "manifest.json": json.dumps(manifest).encode()})
+
+
+def history(run: Command, name: object) -> list[str]:
+    """The first column of `history`: which image each step made."""
+    return [line.split()[0] for line in run("history", name).out.splitlines()[1:]]
+
+
+def test_what_an_image_was_built_on_is_kept(run: Command, tmp_path: Path) -> None:
+    base = archives.image(BASE, tags=["base:1"])
+    child = archives.image(BASE, TOP, tags=["child:1"])
+    path = saved_with_parent(tmp_path / "both.tar", base, child, parent=base.image_id)
+    run.lines("load", path)
+    ids = [each.image_id.removeprefix("sha256:")[:12] for each in (child, base)]
+    assert history(run, "local:child:1") == ids
+    assert history(run, f"{path}:child:1") == ids
+    run("save", "base:1", "child:1", "-o", tmp_path / "again.tar")
+    with tarfile.open(tmp_path / "again.tar") as saved:
+        file = saved.extractfile("manifest.json")
+        assert file is not None
+        assert [item.get("Parent") for item in json.load(file)] == [None, base.image_id]
+    run("save", "child:1", "-o", tmp_path / "alone.tar")
+    with tarfile.open(tmp_path / "alone.tar") as saved:
+        file = saved.extractfile("manifest.json")
+        assert file is not None
+        assert "Parent" not in json.load(file)[0]
+
+
+@pytest.mark.parametrize("parent", ["", "nonsense", "sha256:" + "0" * 64])
+def test_a_parent_that_is_not_in_the_file_is_none(
+    run: Command, tmp_path: Path, parent: str
+) -> None:
+    base = archives.image(BASE, tags=["base:1"])
+    child = archives.image(BASE, TOP, tags=["child:1"])
+    run.lines("load", saved_with_parent(tmp_path / "both.tar", base, child, parent=parent))
+    assert history(run, "local:child:1")[1] == "<missing>"
+
+
+def test_an_image_is_not_built_on_one_whose_layers_it_does_not_have(
+    run: Command, tmp_path: Path
+) -> None:
+    other = archives.image(TOP, tags=["other:1"])
+    child = archives.image(BASE, TOP, tags=["child:1"])
+    run.lines("load", saved_with_parent(tmp_path / "f.tar", other, child, parent=other.image_id))
+    assert history(run, "local:child:1")[1] == "<missing>"

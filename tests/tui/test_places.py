@@ -191,11 +191,6 @@ async def test_a_slow_place_holds_up_none_of_the_others(
         assert "answered" not in screen_text(app)
 
 
-@pytest.mark.xfail(
-    sys.version_info < (3, 12),
-    reason="EngineClient.api is a cached_property, which has one lock for all engines there",
-    strict=True,
-)
 def test_an_engine_that_hangs_does_not_hold_up_another(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as hangs:
         hangs.bind(str(tmp_path / "hangs"))
