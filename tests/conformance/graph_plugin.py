@@ -56,6 +56,8 @@ class Plugin:
                 self.driver.create_writable(id, parent)
             case "GraphDriver.Remove":
                 self.driver.remove(id)
+                assert not self.driver.exists(id), f"{id} is there after it was removed"
+                assert id not in self.driver.ids(), f"{id} is listed after it was removed"
             case "GraphDriver.Get":
                 tree = self.driver.mounted(id)
                 place = tree.__enter__()
