@@ -184,6 +184,48 @@ def test_changes_of_a_full_tree(tmp_path: Path) -> None:
     assert os.stat(lower / "link").st_ino == os.stat(lower / "d" / "new").st_ino
 
 
+def test_changes_stand_in_the_order_of_their_bytes_and_folders_in_that_of_a_walk(
+    tmp_path: Path,
+) -> None:
+    lower, upper = tmp_path / "lower", tmp_path / "upper"
+    lower.mkdir()
+    for name in ("a/x", "a-b/x"):
+        (upper / name).mkdir(parents=True)
+    changes = compare_trees(str(lower), str(upper))
+    found = b"".join(pack_changes(str(lower), str(upper), changes))
+    assert list(members(found)) == ["a", "a-b", "a-b/x", "a/x"]
+    assert list(members(packed(upper))) == ["a", "a/x", "a-b", "a-b/x"]
+
+
+@needs_root
+def test_deletions_have_the_form_that_an_engine_gives_them(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    os.chown(tmp_path / "d", 7, 8)
+    os.chmod(tmp_path / "d", 0o2751)
+    os.setxattr(tmp_path / "d", "trusted.overlay.opaque", b"y")
+    os.mknod(tmp_path / "d" / "gone", 0o020000, 0)
+    os.utime(tmp_path / "d" / "gone", (9, 9))
+    os.link(tmp_path / "d" / "gone", tmp_path / "d" / "too")
+    found = members(packed(tmp_path, Whiteouts.TRUSTED))
+    assert list(found) == ["d", "d/.wh..wh..opq", "d/.wh.gone", "d/.wh.too"]
+    _, opaque, gone, too = found.values()
+    assert (opaque.mode, opaque.uid, opaque.gid, opaque.mtime) == (0o751, 7, 8, 0)
+    assert (gone.type, gone.mode, gone.mtime, gone.linkname) == (b"0", 0o600, 9, "")
+    assert (too.type, too.mode, too.mtime, too.linkname) == (b"0", 0o600, 9, "d/gone")
+
+
+@needs_root
+def test_every_name_of_a_file_has_its_capabilities(tmp_path: Path) -> None:
+    capability = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)
+    (tmp_path / "a").write_bytes(b"1")
+    os.setxattr(tmp_path / "a", "security.capability", capability)
+    os.link(tmp_path / "a", tmp_path / "b")
+    one, other = members(packed(tmp_path)).values()
+    assert other.islnk()
+    key = "SCHILY.xattr.security.capability"
+    assert one.pax_headers[key] == other.pax_headers[key]
+
+
 def test_a_file_that_is_gone_meanwhile_is_left_out(tmp_path: Path) -> None:
     data = b"".join(pack_changes(None, str(tmp_path), [Change(b"gone", "A")]))
     assert data == bytes(1024)
