@@ -291,3 +291,19 @@ def test_layerview_writes_on_after_the_engine(
         )
         assert done.returncode == 0, done.stderr
     assert DataRoot(str(two.root)).image(built["commit"]).image_id == Digest.parse(built["commit"])
+
+
+def test_what_an_image_was_built_on_comes_with_a_file_that_has_both(
+    two: Two, run: Command, tmp_path: Path
+) -> None:
+    two.other.docker("build", "-q", "-t", "built:on", "-", stdin=b"FROM lab/whiteouts\nLABEL a=b\n")
+    file = tmp_path / "both.tar"
+    file.write_bytes(two.other.docker("save", "lab/whiteouts", "built:on"))
+    root = tmp_path / "area"
+    layerview(root, "load", "-q", file, "--driver", two.driver)
+    shown = run("history", f"data-root:{root}:built:on").out.splitlines()[1:]
+    with Dockerd(two.driver) as fresh:
+        fresh.docker("load", "-q", "-i", file)
+        wanted = fresh.docker("history", "--format", "{{.ID}}", "built:on").decode().split()
+    assert [line.split()[0] for line in shown] == wanted
+    assert wanted[1] == two.other.inspect("lab/whiteouts")["Id"][7:19]
