@@ -134,13 +134,13 @@ class Area:
         raise FormatError(f'{where}: version "{printable(text[:40])}" is not known')
 
     @contextmanager
-    def writing(self, waiting: Callable[[str], None] = lambda message: None) -> Iterator[Writing]:
+    def writing(self, say: Callable[[str], None] = lambda message: None) -> Iterator[Writing]:
         """Change the area: undo what dead writers left, and keep engines away meanwhile.
 
         Several processes may be in here at once; each change takes the lock for itself.
 
         Args:
-            waiting: told when another process holds the lock for long.
+            say: told when another process holds the lock for long, and what can't be undone yet.
 
         Raises:
             LayerviewError: when a live engine holds the data root, or it can't be written.
@@ -149,7 +149,7 @@ class Area:
 
         self._check_writable()
         with without_engine(self.root):
-            lock = AreaLock(os.path.join(self.own, "lock"), waiting)
+            lock = AreaLock(os.path.join(self.own, "lock"), say)
             for folder in (self.scratch, os.path.join(self.own, "intents")):
                 make_folders(folder)
             make_folders(os.path.join(self.root, "image"))
@@ -157,6 +157,8 @@ class Area:
             try:
                 with lock.hold():
                     writing.recover()
+                for line in writing.unfinished:
+                    say(line)
                 yield writing
             finally:
                 with lock.hold():

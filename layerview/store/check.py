@@ -565,7 +565,7 @@ def repair(area: Area, checks: list[Check], waiting: Callable[[str], None]) -> l
     """
     done: list[str] = []
     with area.writing(waiting) as writing:
-        done += writing.recovered
+        done += [*writing.recovered, *writing.unfinished]
         with writing.lock.hold():
             for check in checks:
                 if check.repair is not None:

@@ -65,6 +65,8 @@ class Writing:
         """What could not be kept of the layers, and what was cleared up; a line each."""
         self.recovered: list[str] = []
         """What dead writers had left open and was undone or finished, a line each."""
+        self.unfinished: list[str] = []
+        """What of that can't be done yet, a line each."""
         self.finished: list[Intent] = []
         """Removals that an earlier process began, and that were carried out now."""
         self._intents = Intents(area.own, area.scratch)
@@ -431,9 +433,21 @@ class Writing:
         self._clear_trials()
         opened = [intent for intent, live in self._intents.listed() if not live]
         for why in ("remove", "load"):
-            done += [self._finish(intent) for intent in opened if intent.why == why]
+            for intent in opened:
+                if intent.why == why:
+                    with self._or_later():
+                        done.append(self._finish(intent))
         for driver in self._known_drivers():
-            done.extend(self._finish_removals(self.layout(driver)))
+            with self._or_later():
+                done.extend(self._finish_removals(self.layout(driver)))
+
+    @contextmanager
+    def _or_later(self) -> Iterator[None]:
+        """Leave what can't be finished for a later writer: other work can be done all the same."""
+        try:
+            yield
+        except LayerviewError as error:
+            self.unfinished.append(f"what was interrupted is not cleared up yet: {error}")
 
     def _clear_trials(self) -> None:
         """Take away what a process left that died while it tried which drivers work here."""

@@ -12,6 +12,7 @@ import pytest
 
 from layerview.errors import FormatError, LayerviewError, NotFoundError
 from layerview.store.area import Area, default_root
+from layerview.store.intents import Intent, Intents
 from layerview.store.locks import live_engine
 from tests.support import archives, areas
 from tests.support.areas import BASE, TOP
@@ -232,3 +233,27 @@ def test_an_engine_that_starts_while_we_write_has_to_wait(tmp_path: Path) -> Non
 
 def test_errors_are_of_the_family() -> None:
     assert issubclass(FormatError, LayerviewError)
+
+
+def test_what_cannot_be_cleared_up_yet_keeps_nobody_from_working(
+    run: Command, image: Path, tmp_path: Path
+) -> None:
+    """A load died, and which folders are layers can't be told while one cache ID can't be read."""
+    root = tmp_path / "area"
+    run("load", image)
+    area = Area.open(str(root))
+    died = Intents(area.own, area.scratch).note(Intent("load", "vfs", ["1" * 64]))
+    os.close(died.fd)
+    (root / "vfs/dir" / ("1" * 64)).mkdir()
+    [(path, kept), *_] = [
+        (p, p.read_bytes()) for p in root.glob("image/vfs/layerdb/sha256/*/cache-id")
+    ]
+    path.write_bytes(b"../outside")
+    answer = run("tag", "a:1", "b:1")
+    assert (answer.status, answer.out) == (0, "")
+    assert "not cleared up yet" in answer.errors
+    assert (root / "vfs/dir" / ("1" * 64)).is_dir()
+    path.write_bytes(kept)
+    assert run("tag", "a:1", "c:1").status == 0
+    assert not (root / "vfs/dir" / ("1" * 64)).exists()
+    assert areas.wrong(root) == []
