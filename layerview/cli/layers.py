@@ -66,5 +66,7 @@ def run(words: Sequence[str]) -> int:
                     print(f"layer {item.source.number}: {size} of replaced entries do not count")
             total = format_size(found.view.total_bytes, binary=arguments.binary)
             shown = format_size(found.view.live_bytes, binary=arguments.binary)
-            print(f"{total} in {len(found.layers)} layers, of which {shown} show")
+            count = len(found.layers)
+            layers = "1 layer" if count == 1 else f"{count} layers"
+            print(f"{total} in {layers}, of which {shown} show")
         return report([found])

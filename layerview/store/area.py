@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from layerview.errors import FormatError, LayerviewError, NotFoundError
 from layerview.store.data_root import DataRoot
-from layerview.store.durable import make_folders, named, read_small, write_file
+from layerview.store.durable import make_folders, named, read_small, refused, write_file
 from layerview.store.locks import AreaLock, without_engine
 from layerview.text import printable
 
@@ -167,7 +167,11 @@ class Area:
     def _check_writable(self) -> None:
         if os.access(self.own, os.W_OK | os.X_OK):
             return
-        with named(self.own):
-            os.mkdir(os.path.join(self.own, "tmp", "probe"))
-            os.rmdir(os.path.join(self.own, "tmp", "probe"))
+        probe = os.path.join(self.own, "tmp", "probe")
+        try:
+            os.mkdir(probe)
+            os.rmdir(probe)
+        except OSError as error:
+            error.filename = self.root  # the person knows no other name of it
+            raise refused(error, self.root) from None
         raise LayerviewError(f"{printable(self.own)}: no permission")

@@ -146,7 +146,9 @@ def refused(error: OSError, path: str) -> LayerviewError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(f"there is no room left on the disk of {where}")
     if error.errno == errno.EROFS:
-        return LayerviewError(f"{where} is on a file system that is mounted read-only")
+        return LayerviewError(
+            f"{where} is on a read-only file system; choose another place with --root"
+        )
     if error.errno in (errno.EACCES, errno.EPERM):
         return LayerviewError(f"{where}: no permission; choose another place with --root")
     return LayerviewError(f"{where}: {(error.strerror or str(error)).lower()}")
