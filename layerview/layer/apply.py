@@ -19,12 +19,22 @@ from dataclasses import dataclass, field
 
 from layerview.errors import DamageError, LayerviewError, LimitError
 from layerview.layer.attributes import OVERRIDE, Attributes, AttributeSetter, Owners, nanoseconds
-from layerview.layer.beneath import MAX_PATH, Folders, file_data, is_component
+from layerview.layer.beneath import MAX_PATH, file_data, is_component
 from layerview.layer.kinds import Kind
 from layerview.layer.lines import Lines
 from layerview.layer.names import OPAQUE_MARKER, WHITEOUT_PREFIX, is_aufs_metadata, normalise
 from layerview.layer.tar import RawEntries, TarDamage, scan
 from layerview.layer.tar_split import TarSplitWriter
+from layerview.layer.unpacked_tree import (
+    IMPLIED,
+    PASSED,
+    LeftOut,
+    UnpackedTree,
+    copy_attributes,
+    drop_xattrs,
+    times_of,
+    write_all,
+)
 from layerview.layer.unpacking_window import UnpackingWindow
 from layerview.layer.whiteouts import Whiteouts
 from layerview.layer.windows import Readable
@@ -33,14 +43,8 @@ from layerview.text import printable
 
 __all__ = ["OVERRIDE", "Applied", "Owners", "apply"]
 
-_PIECE = 1 << 20
-_MAX_LINKS = 40
-_MAX_FOLDER_BYTES = 1 << 29
-"""Bytes of all folder paths of a layer together, as in build.py."""
 _MAX_PLINKS = 200
 _PLINK_FOLDER = b".wh..wh.plnk"
-_STEERING = ("trusted.overlay.", "user.overlay.", "system.")
-"""Extended attributes that are no copy's."""
 _OPAQUE_XATTRS = {
     Whiteouts.TRUSTED: "trusted.overlay.opaque",
     Whiteouts.USER: "user.overlay.opaque",
@@ -57,10 +61,6 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _MAX_MAJOR, _MAX_MINOR = (1 << 12) - 1, (1 << 20) - 1
 _FORMATS: dict[int, int] = {Kind.CHAR: stat.S_IFCHR, Kind.BLOCK: stat.S_IFBLK}
 
-_IMPLIED = Attributes()
-"""Of a folder that no entry names, made here."""
-_PASSED = Attributes()
-"""Of a folder that was there before, and holds entries of this layer."""
 _NO_XATTRS: dict[bytes, bytes] = {}
 
 
@@ -133,11 +133,7 @@ def apply(
 # -- the entries ----------------------------------------------------------------------------------
 
 
-class _Skip(Exception):
-    """An entry is left out; str() says why."""
-
-
-class _Unpacking:
+class _Unpacking(UnpackedTree):
     window: UnpackingWindow
 
     def __init__(
@@ -151,10 +147,8 @@ class _Unpacking:
         from fastcrc import crc64
 
         self.crc: Callable[[bytes | memoryview, int], int] = crc64.go_iso
-        self.target = folder
+        super().__init__(folder, whiteouts is Whiteouts.NONE, tar_split)
         self.whiteouts = whiteouts
-        self.full = whiteouts is Whiteouts.NONE
-        self.tar_split = tar_split
         self.lower = lower
         self.entries = RawEntries()
         """The entry that is unpacked, alone."""
@@ -165,16 +159,6 @@ class _Unpacking:
         self.setter = AttributeSetter(
             lambda why: self.lines.say(self.about, why), squash=True, owners=owners
         )
-        self.opened = Folders(folder)
-        self.size = 0
-        self.folders: dict[bytes, Attributes] = {b"": _PASSED}
-        """This layer's folders, with what the entry says that names each; _IMPLIED or _PASSED."""
-        self.folder_bytes = 0
-        self.files: set[bytes] = set()
-        """In a full tree, what of this layer is no folder; else the disk knows."""
-        self.symlinks: dict[bytes, bytes] = {}
-        self.times: dict[bytes, tuple[int, int]] = {b"": _times(os.fstat(folder))}
-        """What folders had that were there before."""
         self.deleted: dict[bytes, Attributes] = {}
         """Paths of the layers below that are deleted, and the entry that says so."""
         self.opaque: dict[bytes, Attributes] = {}
@@ -224,7 +208,7 @@ class _Unpacking:
         )
         try:
             kept = self._place(attributes, path, data, stored, not escaped)
-        except _Skip as skip:
+        except LeftOut as skip:
             kept = None
             self._leave_out(path, str(skip))
         except OSError as error:
@@ -242,24 +226,9 @@ class _Unpacking:
         """Say why an entry is not made; one of the same name before it is gone nevertheless."""
         path = self.about
         self.lines.say(recorded, why)
-        if path and (path in self.folders or self._holds(path)):
+        if path and (path in self.folders or self.holds(path)):
             parent, _, name = path.rpartition(b"/")
-            self._clear(path, self.opened.open(parent), name)
-
-    def _holds(self, path: bytes) -> bool:
-        """Whether this layer has something at a path that is no folder."""
-        if self.full:
-            return path in self.files
-        parent, _, name = path.rpartition(b"/")
-        if parent not in self.folders or path in self.folders or not is_component(name):
-            return False
-        try:
-            os.stat(name, dir_fd=self.opened.open(parent), follow_symlinks=False)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
-                raise
-            return False
-        return True
+            self.clear(path, self.opened.open(parent), name)
 
     def _place(
         self, attributes: Attributes, path: bytes, data: int, stored: int, faithful: bool
@@ -267,21 +236,21 @@ class _Unpacking:
         """Make an entry; return the sum of its bytes, or None when they are not its file's."""
         if not path:
             if self.entries.kinds[0] != Kind.DIR:
-                raise _Skip("an entry that is no folder names the root; it is left out")
+                raise LeftOut("an entry that is no folder names the root; it is left out")
             self.folders[b""] = attributes
             return None
         if len(path) > MAX_PATH:
-            raise _Skip("its path is longer than any program could open; it is left out")
+            raise LeftOut("its path is longer than any program could open; it is left out")
         parent, _, name = path.rpartition(b"/")
         if b".wh." in path and self._is_marker(attributes, path, data, stored):
             return None
         if not is_component(name):
-            raise _Skip("its name is no name of a file; it is left out")
+            raise LeftOut("its name is no name of a file; it is left out")
         if parent not in self.folders:
-            real = self._resolved(parent)
+            real = self.resolved(parent)
             faithful = faithful and real == parent
             if real not in self.folders:
-                self._enter(real)
+                self.enter(real)
             parent = real
             self.about = path = parent + b"/" + name if parent else name
         kind = self.entries.kinds[0]
@@ -297,71 +266,10 @@ class _Unpacking:
         self._make_other(attributes, kind, path, fd, name)
         return None
 
-    def _resolved(self, path: bytes) -> bytes:
-        """Follow the symbolic links of this layer on a path to a folder, inside the root."""
-        if not self.symlinks:
-            return path
-        done: list[bytes] = []
-        waiting = path.split(b"/")[::-1]
-        followed = 0
-        while waiting:
-            part = waiting.pop()
-            if part == b"..":
-                if done:
-                    done.pop()
-                continue
-            if part in (b"", b"."):
-                continue
-            done.append(part)
-            if followed < _MAX_LINKS:
-                target = self.symlinks.get(b"/".join(done))
-                if target is not None:
-                    followed += 1
-                    done.pop()
-                    if target.startswith(b"/"):
-                        done = []
-                    waiting.extend(reversed(target.split(b"/")))
-        if sum(map(len, done)) + len(done) > MAX_PATH:
-            raise _Skip("its path is longer than any program could open; it is left out")
-        return b"/".join(done)
-
-    def _enter(self, path: bytes) -> None:
-        """Make the folders on a path that are not there yet."""
-        missing = []
-        while path not in self.folders:
-            missing.append(path)
-            path = path.rpartition(b"/")[0]
-        for path in reversed(missing):
-            parent, _, name = path.rpartition(b"/")
-            fd = self.opened.open(parent)
-            kept = self._mkdir(path, fd, name)
-            self._add_folder(path, _PASSED if kept else _IMPLIED)
-
-    def _add_folder(self, path: bytes, attributes: Attributes) -> None:
-        if path not in self.folders:
-            self.folder_bytes += len(path) + 200
-            if self.folder_bytes > _MAX_FOLDER_BYTES:
-                raise LimitError("its folders are nested so deep that they would fill the memory")
-        self.folders[path] = attributes
-
-    def _mkdir(self, path: bytes, fd: int, name: bytes) -> bool:
-        """Make a folder, or keep the one that is there; say whether one was."""
-        # Nobody else may look in before all attributes are given.
-        try:
-            os.mkdir(name, 0o700, dir_fd=fd)
-        except FileExistsError:
-            state = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            if stat.S_ISDIR(state.st_mode):
-                self.times[path] = _times(state)
-                return True
-            self._clear(path, fd, name)
-            os.mkdir(name, 0o700, dir_fd=fd)
-        return False
-
     def _make_folder(self, attributes: Attributes, path: bytes, parent: bytes, name: bytes) -> None:
         if path not in self.folders:
-            self._mkdir(path, self.opened.open(parent), name)
-        self._add_folder(path, attributes)
+            self.mkdir(path, self.opened.open(parent), name)
+        self.add_folder(path, attributes)
 
     def _write_file(
         self,
@@ -375,7 +283,7 @@ class _Unpacking:
     ) -> int | None:
         entries, window = self.entries, self.window
         size = entries.sizes[0]
-        fd = self._create(path, folder, name)
+        fd = self.create(path, folder, name)
         try:
             sparse = entries.sparse.get(0)
             if sparse is not None:
@@ -387,7 +295,7 @@ class _Unpacking:
                 crc = 0
                 for piece in window.data(data, stored):
                     crc = self.crc(piece, crc)
-                    _write(fd, piece)
+                    write_all(fd, piece)
                     if not faithful and self.tar_split is not None:
                         self.tar_split.segment(bytes(piece))
                 if not faithful:
@@ -398,15 +306,8 @@ class _Unpacking:
             raise self.failure(error) from None
         finally:
             os.close(fd)
-        self._made(path, size)
+        self.made(path, size)
         return crc
-
-    def _made(self, path: bytes, size: int = 0) -> None:
-        """Note that this layer has something at a path that is no folder."""
-        if self.full:
-            self.files.add(path)
-        else:
-            self.size += size
 
     def _write_pieces(
         self, fd: int, size: int, sparse: tuple[tuple[int, int], ...], data: int
@@ -418,17 +319,9 @@ class _Unpacking:
                 if self.tar_split is not None:
                     self.tar_split.segment(bytes(piece))
                 os.lseek(fd, offset, os.SEEK_SET)
-                _write(fd, piece)
+                write_all(fd, piece)
                 offset += len(piece)
             data += length
-
-    def _create(self, path: bytes, folder: int, name: bytes) -> int:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            return os.open(name, flags, 0o600, dir_fd=folder)
-        except FileExistsError:
-            self._clear(path, folder, name)
-            return os.open(name, flags, 0o600, dir_fd=folder)
 
     def _make_other(
         self, attributes: Attributes, kind: int, path: bytes, folder: int, name: bytes
@@ -438,26 +331,26 @@ class _Unpacking:
         if kind == Kind.SYMLINK:
             target = entries.targets[0]
             if not target or b"\0" in target:
-                raise _Skip("a symbolic link without a target that could be written; left out")
+                raise LeftOut("a symbolic link without a target that could be written; left out")
             make = lambda: os.symlink(target, name, dir_fd=folder)  # noqa: E731
         elif kind == Kind.FIFO:
             make = lambda: os.mkfifo(name, 0o600, dir_fd=folder)  # noqa: E731
         else:
             major, minor = entries.devices[0]
             if not (0 <= major <= _MAX_MAJOR and 0 <= minor <= _MAX_MINOR):
-                raise _Skip(f"a device node with the impossible number {major}:{minor}; left out")
+                raise LeftOut(f"a device node with the impossible number {major}:{minor}; left out")
             if kind == Kind.CHAR and major == minor == 0:
-                raise _Skip("a device node 0:0, which would be taken for a deletion; left out")
+                raise LeftOut("a device node 0:0, which would be taken for a deletion; left out")
             mode, device = _FORMATS[kind] | 0o600, os.makedev(major, minor)
             make = lambda: os.mknod(name, mode, device, dir_fd=folder)  # noqa: E731
         try:
             make()
         except FileExistsError:
-            self._clear(path, folder, name)
+            self.clear(path, folder, name)
             make()
         except PermissionError as error:
             if kind in _FORMATS and error.errno == errno.EPERM:
-                raise _Skip("a device node, which this user may not make; left out") from None
+                raise LeftOut("a device node, which this user may not make; left out") from None
             raise
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         try:
@@ -466,9 +359,9 @@ class _Unpacking:
             os.close(fd)
         if kind == Kind.SYMLINK:
             self.symlinks[path] = target
-            self._made(path, len(target))
+            self.made(path, len(target))
         else:
-            self._made(path)
+            self.made(path)
 
     # -- hard links ---------------------------------------------------------------------------
 
@@ -478,9 +371,9 @@ class _Unpacking:
             self._link_plink(path, self.opened.open(parent), name, target)
             return
         above, _, last = target.rpartition(b"/")
-        above = above if above in self.folders else self._resolved(above)
+        above = above if above in self.folders else self.resolved(above)
         target = above + b"/" + last if above else last
-        if target == path and self._holds(path):
+        if target == path and self.holds(path):
             return
         try:
             source = self._source(target, above, last)
@@ -497,7 +390,7 @@ class _Unpacking:
                 self._give_name(source, path, self.opened.open(parent), name)
         finally:
             os.close(source)
-        self._made(path)
+        self.made(path)
         if target in self.symlinks:
             self.symlinks[path] = self.symlinks[target]
 
@@ -517,7 +410,7 @@ class _Unpacking:
             try:
                 os.link(there, name, dst_dir_fd=folder, follow_symlinks=True)
             except FileExistsError:
-                self._clear(path, folder, name)
+                self.clear(path, folder, name)
                 os.link(there, name, dst_dir_fd=folder, follow_symlinks=True)
         except OSError as error:
             if error.errno not in (errno.EMLINK, errno.ENOENT):
@@ -532,7 +425,7 @@ class _Unpacking:
         shown = printable(target)
         source = self.lower(target) if self.lower is not None else None
         if source is None:
-            raise _Skip(f"a hard link to /{shown}, which is not there; left out")
+            raise LeftOut(f"a hard link to /{shown}, which is not there; left out")
         try:
             self._copy(source, path, parent, name)
         finally:
@@ -548,27 +441,27 @@ class _Unpacking:
         there = f"/proc/self/fd/{source}"
         reading = os.open(there, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            fd = self._create(path, self.opened.open(parent), name)
+            fd = self.create(path, self.opened.open(parent), name)
             try:
                 os.ftruncate(fd, state.st_size)
                 for offset, piece in file_data(reading, state.st_size):
                     os.lseek(fd, offset, os.SEEK_SET)
-                    _write(fd, piece)
-                _copy_attributes(reading, fd, state)
+                    write_all(fd, piece)
+                copy_attributes(reading, fd, state)
             finally:
                 os.close(fd)
         finally:
             os.close(reading)
-        self._made(path, state.st_size)
+        self.made(path, state.st_size)
 
     def _copy_node(
         self, source: int, state: os.stat_result, path: bytes, parent: bytes, name: bytes
     ) -> None:
         form = stat.S_IFMT(state.st_mode)
         if form not in (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK):
-            raise _Skip("a hard link to a folder or socket; left out")
+            raise LeftOut("a hard link to a folder or socket; left out")
         if form == stat.S_IFCHR and state.st_rdev == 0:
-            raise _Skip("a hard link to what is deleted; left out")
+            raise LeftOut("a hard link to what is deleted; left out")
         target = os.readlink(b"", dir_fd=source) if form == stat.S_IFLNK else b""
         folder = self.opened.open(parent)
 
@@ -581,7 +474,7 @@ class _Unpacking:
         try:
             make()
         except FileExistsError:
-            self._clear(path, folder, name)
+            self.clear(path, folder, name)
             make()
         with suppress(PermissionError):
             os.chown(name, state.st_uid, state.st_gid, dir_fd=folder, follow_symlinks=False)
@@ -589,15 +482,15 @@ class _Unpacking:
             self.symlinks[path] = target
         else:
             os.chmod(name, stat.S_IMODE(state.st_mode), dir_fd=folder)
-        os.utime(name, ns=_times(state), dir_fd=folder, follow_symlinks=False)
-        self._made(path, len(target))
+        os.utime(name, ns=times_of(state), dir_fd=folder, follow_symlinks=False)
+        self.made(path, len(target))
 
     def _link_plink(self, path: bytes, folder: int, name: bytes, target: bytes) -> None:
         kept = self.plinks.get(target)
         if kept is None:
-            raise _Skip("a hard link to one of aufs's own files, which is not there; left out")
+            raise LeftOut("a hard link to one of aufs's own files, which is not there; left out")
         self._give_name(kept, path, folder, name)
-        self._made(path)
+        self.made(path)
 
     def _keep_plink(self, attributes: Attributes, path: bytes, data: int, stored: int) -> None:
         """Keep a file that aufs had for hard links, which follow."""
@@ -606,7 +499,7 @@ class _Unpacking:
             fd = os.open(".", flags, 0o600, dir_fd=self.target)
             try:
                 for piece in self.window.data(data, stored):
-                    _write(fd, piece)
+                    write_all(fd, piece)
                     if self.tar_split is not None:
                         self.tar_split.segment(bytes(piece))
                 self.setter.apply(fd, Kind.FILE, attributes)
@@ -617,64 +510,13 @@ class _Unpacking:
                 os.close(self.plinks[path])
             self.plinks[path] = fd
 
-    # -- replacing ----------------------------------------------------------------------------
-
-    def _clear(self, path: bytes, folder: int, name: bytes) -> None:
-        """Remove what stands in the way, with all below it."""
-        state = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if stat.S_ISDIR(state.st_mode):
-            self._remove_tree(path)
-        else:
-            self._remove(path, folder, name, state)
-
-    def _remove(self, path: bytes, folder: int, name: bytes, state: os.stat_result) -> None:
-        """Remove what is no folder."""
-        if not self.full or path in self.files:
-            self.files.discard(path)
-            self.symlinks.pop(path, None)
-            if stat.S_ISREG(state.st_mode) and state.st_size and self.tar_split is not None:
-                self._rescue(path, folder, name)
-            if state.st_nlink == 1 and not self.full:
-                self.size -= state.st_size
-        os.unlink(name, dir_fd=folder)
-
-    def _rescue(self, path: bytes, folder: int, name: bytes) -> None:
-        """Give the bytes of a file that is replaced to the tar-split."""
-        assert self.tar_split is not None
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-        try:
-            self.tar_split.replace(path, iter(lambda: os.read(fd, _PIECE), b""))
-        finally:
-            os.close(fd)
-
-    def _remove_tree(self, top: bytes) -> None:
-        folders = [top]
-        for path in folders:
-            fd = self.opened.open(path)
-            with os.scandir(fd) as found:
-                children = list(found)
-            for child in children:
-                name = os.fsencode(child.name)
-                below = path + b"/" + name
-                state = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                if stat.S_ISDIR(state.st_mode):
-                    folders.append(below)
-                else:
-                    self._remove(below, fd, name, state)
-        for path in reversed(folders):
-            self.opened.forget(path)
-            self.folders.pop(path, None)
-            self.times.pop(path, None)
-            parent, _, name = path.rpartition(b"/")
-            os.rmdir(name, dir_fd=self.opened.open(parent))
-
     # -- deletions ----------------------------------------------------------------------------
 
     def _is_marker(self, attributes: Attributes, path: bytes, data: int, stored: int) -> bool:
         """Take in a whiteout, or what aufs alone understands; say whether it was one."""
         parent, _, name = path.rpartition(b"/")
         if name == OPAQUE_MARKER:
-            self.opaque[self._resolved(parent)] = attributes
+            self.opaque[self.resolved(parent)] = attributes
             return True
         if is_aufs_metadata(path):
             if path.startswith(_PLINK_FOLDER + b"/") and self.entries.kinds[0] == Kind.FILE:
@@ -684,17 +526,9 @@ class _Unpacking:
             return False
         hidden = name[len(WHITEOUT_PREFIX) :]
         if hidden in (b"", b".", b".."):
-            raise _Skip("this whiteout names no entry; it is left out")
-        real = self._resolved(parent)
+            raise LeftOut("this whiteout names no entry; it is left out")
+        real = self.resolved(parent)
         self.deleted[real + b"/" + hidden if real else hidden] = attributes
-        return True
-
-    def _can_hold(self, path: bytes) -> bool:
-        """Whether nothing but folders stands on a path, as far as this layer has it."""
-        while path and path not in self.folders:
-            if self._holds(path):
-                return False
-            path = path.rpartition(b"/")[0]
         return True
 
     def finish(self, progress: Progress) -> None:
@@ -705,14 +539,14 @@ class _Unpacking:
             self.about = path
             progress.check()
             parent = path.rpartition(b"/")[0]
-            if self._can_hold(parent) and not self._holds(path):
-                self._enter(parent)
+            if self.can_hold(parent) and not self.holds(path):
+                self.enter(parent)
                 places.append((path, attributes))
         for path in list(self.opaque):
             self.about = path
             progress.check()
-            if self._can_hold(path):
-                self._enter(path)
+            if self.can_hold(path):
+                self.enter(path)
             else:
                 del self.opaque[path]
         for path, attributes in places:
@@ -741,7 +575,7 @@ class _Unpacking:
     def _delete(self, path: bytes, folder: int, name: bytes, attributes: Attributes) -> None:
         if self.full:
             with suppress(FileNotFoundError):
-                self._clear(path, folder, name)
+                self.clear(path, folder, name)
         elif self.whiteouts is Whiteouts.AUFS:
             self._make_marker(folder, WHITEOUT_PREFIX + name, attributes)
         else:
@@ -766,28 +600,11 @@ class _Unpacking:
     def _hide(self, path: bytes, attributes: Attributes) -> None:
         """Make a folder opaque."""
         if self.full:
-            self._remove_others(path)
+            self.remove_others(path)
         elif self.whiteouts is Whiteouts.AUFS:
             self._make_marker(self.opened.open(path), OPAQUE_MARKER, attributes)
         else:
             os.setxattr(self.opened.open(path), _OPAQUE_XATTRS[self.whiteouts], b"y")
-
-    def _remove_others(self, top: bytes) -> None:
-        """Remove what is below a folder but not this layer's."""
-        waiting = [top]
-        while waiting:
-            path = waiting.pop()
-            with os.scandir(self.opened.open(path)) as found:
-                names = [os.fsencode(child.name) for child in found]
-            for name in names:
-                below = path + b"/" + name if path else name
-                if below in self.folders:
-                    waiting.append(below)
-                    if self.folders[below] is _PASSED:
-                        # What it was went with the rest; the marked folder itself stays.
-                        self.folders[below] = _IMPLIED
-                elif below not in self.files:
-                    self._clear(below, self.opened.open(path), name)
 
     def _is_cut(self, path: bytes) -> bool:
         """Whether a folder above hides what lower layers have at a path."""
@@ -799,11 +616,11 @@ class _Unpacking:
 
     def _finish_folder(self, path: bytes, attributes: Attributes) -> None:
         fd = self.opened.open(path)
-        if attributes is not _PASSED and path in self.times:
-            _drop_xattrs(fd)
-        if attributes is not _PASSED and attributes is not _IMPLIED:
+        if attributes is not PASSED and path in self.times:
+            drop_xattrs(fd)
+        if attributes is not PASSED and attributes is not IMPLIED:
             self.setter.apply(fd, Kind.DIR, attributes)
-        elif attributes is _IMPLIED:
+        elif attributes is IMPLIED:
             source = None
             if self.lower is not None and not self._is_cut(path):
                 source = self.lower(path)
@@ -813,41 +630,10 @@ class _Unpacking:
             try:
                 state = os.fstat(source)
                 if stat.S_ISDIR(state.st_mode):
-                    _copy_attributes(source, fd, state)
+                    copy_attributes(source, fd, state)
                 else:
                     self.setter.apply(fd, Kind.IMPLIED_DIR, Attributes())
             finally:
                 os.close(source)
         elif self.full:
             os.utime(fd, ns=self.times[path])
-
-
-def _times(state: os.stat_result) -> tuple[int, int]:
-    return state.st_atime_ns, state.st_mtime_ns
-
-
-def _write(fd: int, piece: bytes | memoryview) -> None:
-    count = os.write(fd, piece)
-    while count < len(piece):
-        piece = memoryview(piece)[count:]
-        count = os.write(fd, piece)
-
-
-def _drop_xattrs(fd: int) -> None:
-    for name in os.listxattr(fd):
-        if not name.startswith("security.selinux"):
-            with suppress(OSError):
-                os.removexattr(fd, name)
-
-
-def _copy_attributes(original: int, to: int, state: os.stat_result) -> None:
-    """Give a copy what its original has on disk."""
-    source = f"/proc/self/fd/{original}"
-    with suppress(PermissionError):
-        os.chown(to, state.st_uid, state.st_gid)
-    for name in os.listxattr(source):
-        if not name.startswith(_STEERING):
-            with suppress(OSError):
-                os.setxattr(to, name, os.getxattr(source, name))
-    os.chmod(to, stat.S_IMODE(state.st_mode))
-    os.utime(to, ns=_times(state))

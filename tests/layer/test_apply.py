@@ -230,7 +230,7 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def full(fd: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "no space")
 
-    monkeypatch.setattr("layerview.layer.apply._write", full)
+    monkeypatch.setattr("layerview.layer.apply.write_all", full)
     with pytest.raises(LimitError, match="no room is left on the disk for /d/f"):
         unpack(tmp_path / "d", tars.layer(tars.file("d/f", b"x")), Whiteouts.AUFS)
 
