@@ -21,6 +21,7 @@ import zlib
 from base64 import b64decode
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -232,10 +233,12 @@ class TarSplitWriter:
         replaced: dict[int, tuple[int, int]] = {}
         for clean, lines in found.items():
             sized = [line for line in lines if line.size]
+            positions = [line.position for line in sized]
             for count, start, end in self._gone.get(clean, ()):
-                before = [line for line in sized if line.position < count]
-                if before and before[-1].kept is None:
-                    before[-1].kept = (start, end)
+                # The last line that was there when the file was replaced.
+                at = bisect_left(positions, count) - 1
+                if at >= 0 and sized[at].kept is None:
+                    sized[at].kept = (start, end)
             live = [line for line in sized if line.kept is None]
             if len(live) > 1:
                 raise ValueError(f"the bytes of {clean!r} would be lost")

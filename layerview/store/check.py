@@ -303,7 +303,10 @@ class AreaCheck:
         for container in data.containers([]):
             taken |= {container.mount_id, container.init_id or ""}
         free = [name for name in _driver_ids(layout) if name not in taken]
-        fits = lambda record: not any(True for _ in self._layer(data, record))  # noqa: E731
+
+        def fits(record: LayerRecord) -> bool:
+            return next(iter(self._layer(data, record)), None) is None
+
         mending = Mending(data, layout, free, fits)
         for chain, said in damaged.items():
             mended = mending.mend(chain)

@@ -20,7 +20,7 @@ from layerview.layer.whiteouts import Whiteouts
 from layerview.oci.config import ImageConfig
 from layerview.oci.digest import Digest, chain_ids
 from layerview.store.data_root import DataRoot, LayerRecord
-from layerview.store.durable import named, read_small, sync_folder
+from layerview.store.durable import named, read_small, sync_folder, write_file
 from layerview.store.layout import Layout, driver_id
 from layerview.store.uses import names
 from layerview.store.writing import Writing
@@ -38,8 +38,6 @@ class Mended:
 
     def write(self, writing: Writing) -> None:
         """Put it on the disk; the lock must be held."""
-        from layerview.store.durable import write_file
-
         folder = writing.layout(self.record.driver).layer(self.record.chain_id)
         for name, text in self.texts.items():
             path = os.path.join(folder, name)
