@@ -109,8 +109,11 @@ def _process(pid: int) -> str:
 
 
 @contextmanager
-def without_engine(root: str) -> Iterator[None]:
+def without_engine(root: str) -> Iterator[list[int]]:
     """Keep engines from a data root for a while: a dockerd that starts meanwhile gives up.
+
+    Yields:
+        The descriptors that keep them away, for a process that goes on with it.
 
     Raises:
         LayerviewError: when a live engine holds it; the process is named.
@@ -128,7 +131,7 @@ def without_engine(root: str) -> Iterator[None]:
                         f"{printable(root)} is in use by {holder(fd)}; stop it first,"
                         " or name another area with --root"
                     )
-        yield
+        yield kept
     finally:
         for fd in kept:
             os.close(fd)
