@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
+from itertools import chain
 
 from layerview.errors import UsageError
 from layerview.oci.digest import Digest
@@ -83,19 +83,13 @@ def commit(
     diff_ids = list(map(str, base.config.diff_ids))
     empty = len(first) <= _EMPTY_TAR and not first.strip(b"\0")
     if not empty:
-
-        def whole() -> Iterator[bytes]:
-            yield first
-            yield from pieces
-
-        with closing(whole()) as read:
-            _, diff_id = writing.add_layer(
-                container.driver,
-                below,
-                _Pieces(read),
-                progress=progress,
-                what=f"the layer of container {container.id[:12]}",
-            )
+        _, diff_id = writing.add_layer(
+            container.driver,
+            below,
+            _Pieces(chain([first], pieces)),
+            progress=progress,
+            what=f"the layer of container {container.id[:12]}",
+        )
         diff_ids.append(str(diff_id))
     data = _image(container, document, base, config, diff_ids, author, message, empty)
     image_id = writing.add_image(container.driver, data)

@@ -23,7 +23,7 @@ _ADJECTIVES = """
     ready regal robust rosy rustic sage serene sharp shiny silent simple sleek sleepy smooth snappy
     sober solar solid spry steady stellar stoic subtle sunny swift tame tender tidy timely tranquil
     trusty upbeat urban useful vast vivid warm wavy wild wily windy wise witty worthy young zesty
-""".split()
+"""
 _SURNAMES = """
     abel adams agnesi alhazen ampere anning archimedes aristarchus aryabhata avogadro babbage
     banneker bardeen becquerel bell bernoulli bessel bhaskara bohr boltzmann boole born bose boyle
@@ -41,7 +41,7 @@ _SURNAMES = """
     pythagoras raman ramanujan rayleigh riemann ritchie rontgen rubin rutherford sagan salk
     schrodinger shannon shockley snow somerville stokes swan tesla thales thomson torricelli turing
     tycho vesalius volta wallace watson watt weierstrass wiener wien wilkins wu yonath zeno zuse
-""".split()
+"""
 
 
 def new_id() -> str:
@@ -55,7 +55,7 @@ def random_name(number: int | None = None) -> str:
     Args:
         number: stands behind it where those without one were taken.
     """
-    name = f"{secrets.choice(_ADJECTIVES)}_{secrets.choice(_SURNAMES)}"
+    name = f"{secrets.choice(_ADJECTIVES.split())}_{secrets.choice(_SURNAMES.split())}"
     return name if number is None else f"{name}{number}"
 
 
