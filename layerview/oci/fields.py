@@ -72,6 +72,10 @@ class Fields:
         """Return a field whatever its type, or None."""
         return self._values.get(key)
 
+    def values(self) -> dict[str, object]:
+        """Return the whole object as it stands."""
+        return self._values
+
     def fail(self, key: str, what: str) -> NoReturn:
         """Raise the FormatError that says what is wrong with a field."""
         raise _fault(self._document, f"{self._name(key)} {what}")

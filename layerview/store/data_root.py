@@ -8,11 +8,12 @@ lengths are bounded, and names are checked before they become part of a path.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from layerview.errors import (
     DamageError,
@@ -35,6 +36,7 @@ from layerview.store.layout import (
     sha256_digest,
     whiteouts_of,
 )
+from layerview.store.liveness import LOCK, Holder, last_heard, look, true_state
 from layerview.text import printable
 
 _MAX_TEXT = 4096
@@ -113,6 +115,13 @@ class ContainerRecord:
     started: str | None = None
     volumes: tuple[str, ...] = ()
     """Names of the volumes that are mounted in it."""
+    pid: int = 0
+    """Of its first process, while it runs."""
+    tty: bool = False
+    error: str = ""
+    """Why its last start failed."""
+    document: Fields | None = field(default=None, compare=False, repr=False)
+    """All that config.v2.json says, its State put right; None where there is none."""
 
 
 class DataRoot:
@@ -376,19 +385,8 @@ class DataRoot:
     def containers(self, problems: list[str] | None = None) -> list[ContainerRecord]:
         """List the containers of all drivers by ID; see `images`."""
         drivers = self.drivers()
-
-        def listed(folder: str) -> list[str]:
-            try:
-                return list(filter(is_container_id, self._names(folder)))
-            except LayerviewError as error:
-                _note(problems, error)
-                return []
-
-        mounted: dict[str, str] = {}
-        for driver in drivers:
-            for name in listed(os.path.relpath(self.layout(driver).mounts, self.path)):
-                mounted.setdefault(name, driver)
-        known = {*listed("containers"), *mounted}
+        mounted = self._mounted(drivers, problems)
+        known = {*self._container_ids("containers", problems), *mounted}
         found = []
         for container_id in sorted(known):
             try:
@@ -401,6 +399,22 @@ class DataRoot:
                 found.append(record)
         return found
 
+    def _container_ids(self, folder: str, problems: list[str] | None) -> list[str]:
+        try:
+            return list(filter(is_container_id, self._names(folder)))
+        except LayerviewError as error:
+            _note(problems, error)
+            return []
+
+    def _mounted(self, drivers: list[str], problems: list[str] | None) -> dict[str, str]:
+        """Return under which driver each container has its layer."""
+        mounted: dict[str, str] = {}
+        for driver in drivers:
+            folder = os.path.relpath(self.layout(driver).mounts, self.path)
+            for name in self._container_ids(folder, problems):
+                mounted.setdefault(name, driver)
+        return mounted
+
     def container(self, wanted: str) -> ContainerRecord:
         """Find a container by name, ID, or the first digits of its ID.
 
@@ -408,32 +422,118 @@ class DataRoot:
             NotFoundError: when there is none.
             UsageError: when several IDs begin so.
         """
+        found = self._sought(wanted)
+        if found:
+            return found
         problems: list[str] = []
-        known = self.containers(problems)
-        for record in known:
-            if wanted == record.id or (record.name and wanted.removeprefix("/") == record.name):
-                return record
-        found = [record for record in known if wanted and record.id.startswith(wanted)]
-        if len(found) > 1:
+        self.containers(problems)
+        hint = f" ({problems[0]})" if problems else ""
+        raise NotFoundError(f"{printable(self.path)} has no container {printable(wanted)}{hint}")
+
+    def _sought(self, wanted: str) -> ContainerRecord | None:
+        drivers = self.drivers()
+        mounted = self._mounted(drivers, [])
+        known = sorted({*self._container_ids("containers", []), *mounted})
+
+        def record(container_id: str) -> ContainerRecord | None:
+            try:
+                return self._container(container_id, mounted.get(container_id), drivers)
+            except LayerviewError:
+                return None
+
+        if wanted in known:
+            return record(wanted)
+        name = wanted.removeprefix("/")
+        if name:
+            text = json.dumps(f"/{name}").encode()
+            for container_id in known:
+                # Most are seen not to have the name without being understood.
+                try:
+                    data = self._optional(self._config(container_id), MAX_DOCUMENT_BYTES)
+                except LayerviewError:
+                    continue
+                if data is None or text not in data:
+                    continue
+                found = record(container_id)
+                if found is not None and found.name == name:
+                    return found
+        matching = [one for one in known if wanted and one.startswith(wanted)]
+        records = [one for one in map(record, matching) if one is not None]
+        if len(records) > 1:
             raise UsageError(
                 f"{printable(wanted)} may be several containers: "
-                + ", ".join(f"{record.id[:12]} ({record.name})" for record in found[:10])
+                + ", ".join(f"{one.id[:12]} ({one.name})" for one in records[:10])
             )
-        if not found:
-            hint = f" ({problems[0]})" if problems else ""
-            raise NotFoundError(
-                f"{printable(self.path)} has no container {printable(wanted)}{hint}"
-            )
-        return found[0]
+        return records[0] if records else None
+
+    def container_document(self, container_id: str) -> Fields:
+        """Return what config.v2.json says of a container, its State put right by its lock.
+
+        Raises:
+            NotFoundError: when it is not there.
+            FormatError: when it is not as Docker writes it.
+        """
+        found = self._document(container_id)
+        if found is None:
+            raise NotFoundError(f"{printable(self.path)} has no container {container_id[:12]}")
+        return found
+
+    def container_notes(self, container_id: str) -> Fields:
+        """Return what layerview alone keeps of a container; nothing of others' containers."""
+        return self._object(container_id, "layerview.json") or Fields({}, "layerview.json")
+
+    def host_config(self, container_id: str) -> Fields:
+        """Return what hostconfig.json says of a container.
+
+        Raises:
+            LayerviewError: as above.
+        """
+        found = self._object(container_id, "hostconfig.json")
+        if found is None:
+            raise NotFoundError(f"{self._config(container_id)} has no hostconfig.json beside it")
+        return found
+
+    def _config(self, container_id: str, name: str = "config.v2.json") -> str:
+        if not is_container_id(container_id):
+            raise FormatError(f'"{printable(container_id[:80])}" is no container ID')
+        return os.path.join(self.path, "containers", container_id, name)
+
+    def _object(self, container_id: str, name: str) -> Fields | None:
+        path = self._config(container_id, name)
+        data = self._optional(path, MAX_DOCUMENT_BYTES)
+        return None if data is None else Fields(load_json(data, printable(path)), printable(path))
+
+    def _document(self, container_id: str) -> Fields | None:
+        # The lock first: between the two a container may end, which is written down before.
+        path = self._config(container_id, LOCK)
+        held, holder, written = self._look(path)
+        found = self._object(container_id, "config.v2.json")
+        if found is None or holder is None:
+            return found
+        state = found.optional_inner("State")
+        if state is None:
+            return found
+        heard = last_heard(os.path.dirname(path), container_id, written)
+        true = true_state(found.mapping("State"), held=held, holder=holder, written=heard)
+        document = {**found.values(), "State": true}
+        return Fields(document, printable(self._config(container_id)))
+
+    def _look(self, path: str) -> tuple[bool, Holder | None, float]:
+        try:
+            fd = self._open(path)
+        except LayerviewError:
+            return False, None, 0.0
+        try:
+            return look(fd) if stat.S_ISREG(os.fstat(fd).st_mode) else (False, None, 0.0)
+        finally:
+            os.close(fd)
 
     def _container(
         self, container_id: str, driver: str | None, drivers: list[str]
     ) -> ContainerRecord | None:
-        config = os.path.join(self.path, "containers", container_id, "config.v2.json")
-        fields = Fields({}, printable(config))
-        data = self._optional(config, MAX_DOCUMENT_BYTES)
-        if data is not None:
-            fields = Fields(load_json(data, printable(config)), printable(config))
+        config = self._config(container_id)
+        document = self._document(container_id)
+        fields = document if document is not None else Fields({}, printable(config))
         image = fields.optional_text("Image")
         state = fields.optional_inner("State")
         said = fields.optional_text("Driver")
@@ -475,6 +575,10 @@ class DataRoot:
                 for mount_point in mounts
                 if (name := mount_point.optional_text("Name")) is not None and name
             ),
+            pid=state.integer("Pid") if state and "Pid" in state else 0,
+            tty=settings.flag("Tty") if settings is not None else False,
+            error=(state.optional_text("Error") or "") if state is not None else "",
+            document=document,
         )
 
     # -- files --------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from layerview.errors import FormatError, LayerviewError
 from layerview.oci.digest import Digest
 from layerview.oci.fields import Fields, load_json
 from layerview.store.durable import named, read_small, sync_folder
-from layerview.store.layout import driver_id, sha256_digest
+from layerview.store.layout import driver_id, is_container_id, sha256_digest
 from layerview.store.locks import flock
 from layerview.text import printable
 
@@ -29,7 +29,9 @@ class Intent:
 
     why: "load" makes layers under the driver's `ids`, which become `chains`, and counts on the
     layers `uses`; "remove" deletes the image `image`, and those of its layers `chains` that nothing
-    else needs; it has begun when no reference names the image.
+    else needs; it has begun when no reference names the image; "create" makes the container
+    `container`, to be called `name`, with the driver's `ids` on the layers `uses`; it mentions
+    `volumes`, of which `new_volumes` are made for it.
     """
 
     why: str
@@ -39,6 +41,10 @@ class Intent:
     uses: list[Digest] = field(default_factory=list)
     image: Digest | None = None
     references: list[str] = field(default_factory=list)
+    container: str = ""
+    name: str = ""
+    volumes: list[str] = field(default_factory=list)
+    new_volumes: list[str] = field(default_factory=list)
     path: str = ""
     """Its file."""
     fd: int = -1
@@ -54,8 +60,15 @@ class Intent:
                 document[key] = [str(digest) for digest in digests]
         if self.image is not None:
             document["image"] = str(self.image)
-        if self.references:
-            document["references"] = self.references
+        for key, value in (
+            ("references", self.references),
+            ("container", self.container),
+            ("name", self.name),
+            ("volumes", self.volumes),
+            ("new_volumes", self.new_volumes),
+        ):
+            if value:
+                document[key] = value
         return json.dumps(document, separators=(",", ":")).encode()
 
     @classmethod
@@ -67,11 +80,14 @@ class Intent:
         """
         fields = Fields(load_json(data, path), path)
         why = fields.text("why")
-        if why not in ("load", "remove"):
+        if why not in ("load", "remove", "create"):
             raise FormatError(f'{printable(path)}: "{printable(why[:40])}" is not known')
         image = fields.optional_text("image")
         if why == "remove" and not image:
             fields.fail("image", "is missing")
+        container = fields.optional_text("container") or ""
+        if (why == "create" or container) and not is_container_id(container):
+            fields.fail("container", "is no container ID")
         return cls(
             why,
             fields.text("driver"),
@@ -80,6 +96,10 @@ class Intent:
             [sha256_digest(text, path) for text in fields.texts("uses")],
             sha256_digest(image, path) if image else None,
             list(fields.texts("references")),
+            container,
+            fields.optional_text("name") or "",
+            list(fields.texts("volumes")),
+            list(fields.texts("new_volumes")),
             path,
         )
 
@@ -92,8 +112,13 @@ class Intents:
         self.folder = os.path.join(own, "intents")
         self._scratch = scratch
 
-    def note(self, intent: Intent) -> Intent:
-        """Put an intent on disk, locked by this process."""
+    def note(self, intent: Intent, *, sync: bool = True) -> Intent:
+        """Put an intent on disk, locked by this process.
+
+        Args:
+            intent: what is to be done.
+            sync: False where it need not outlast the machine.
+        """
         name = secrets.token_hex(16)
         temporary = os.path.join(self._scratch, f"intent-{name}")
         intent.path = os.path.join(self.folder, name)
@@ -105,9 +130,11 @@ class Intents:
                 data = intent.to_json()
                 if os.write(intent.fd, data) != len(data):
                     raise LayerviewError(f"{intent.path} could not be written whole")
-                os.fsync(intent.fd)
+                if sync:
+                    os.fsync(intent.fd)
                 os.rename(temporary, intent.path)
-                sync_folder(self.folder)
+                if sync:
+                    sync_folder(self.folder)
         except BaseException:
             for path in (temporary, intent.path):
                 with suppress(OSError):

@@ -12,7 +12,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from layerview.drivers.base import Driver
     from layerview.layer.windows import Readable
     from layerview.store.area import Area
+    from layerview.store.containers import Making, NewContainer
     from layerview.store.locks import AreaLock
 
 MAX_LAYERS = 125
@@ -69,7 +70,7 @@ class Writing:
         """What of that can't be done yet, a line each."""
         self.finished: list[Intent] = []
         """Removals that an earlier process began, and that were carried out now."""
-        self._intents = Intents(area.own, area.scratch)
+        self.intents = Intents(area.own, area.scratch)
         self._held: list[Intent] = []
         self._ids: dict[tuple[str, Digest], str] = {}
         """The driver's IDs for layers that are to be made."""
@@ -112,7 +113,7 @@ class Writing:
             missing = [chain for chain, found in zip(chains, there, strict=True) if not found]
             ids = [secrets.token_hex(32) for _ in missing]
             uses = list(dict.fromkeys(chains))
-            intent = self._intents.note(Intent("load", driver, ids, missing, uses))
+            intent = self.intents.note(Intent("load", driver, ids, missing, uses))
             self._held.append(intent)
             self._ids.update(((driver, chain), id) for chain, id in zip(missing, ids, strict=True))
             return there
@@ -187,7 +188,7 @@ class Writing:
             if known is not None:
                 return known
         id = secrets.token_hex(32)
-        self._held.append(self._intents.note(Intent("load", driver, [id])))
+        self._held.append(self.intents.note(Intent("load", driver, [id])))
         return id
 
     def _put_in_place(
@@ -353,6 +354,37 @@ class Writing:
             write_file(path, data, scratch=self.area.scratch, mode=0o644, sync=False)
             self._unsynced += [path, os.path.dirname(path)]
 
+    # -- containers ---------------------------------------------------------------------------
+
+    def new_container(self, new: NewContainer) -> AbstractContextManager[Making]:
+        """Make a container; its layers are made in the context's body.
+
+        Volumes that it mentions and that are not there are made before. When the body fails, or
+        this process dies, nothing of all that stays.
+
+        Args:
+            new: what it is made with; notes may be added in the body.
+
+        Raises:
+            NameInUse: when another container has its name; nothing was done.
+            NotFoundError: when its image's layers are not there.
+        """
+        from layerview.store.containers import new_container
+
+        return new_container(self, new)
+
+    def remove_container(self, id: str, *, volumes: bool = False) -> list[str]:
+        """Remove a container that does not live; see `containers.remove_container`."""
+        from layerview.store.containers import remove_container
+
+        return remove_container(self, id, volumes=volumes)
+
+    def rename_container(self, id: str, name: str) -> None:
+        """Give a container another name; see `containers.rename_container`."""
+        from layerview.store.containers import rename_container
+
+        rename_container(self, id, name)
+
     # -- removal ------------------------------------------------------------------------------
 
     def uses(self, driver: str, *, ours: bool = True) -> Uses:
@@ -366,9 +398,9 @@ class Writing:
             LayerviewError: when an image can't be read, so that its layers are not known.
         """
         held: set[Digest] = set()
-        for intent, live in self._intents.listed():
+        for intent, live in self.intents.listed():
             own = any(intent.path == mine.path for mine in self._held)
-            if live and intent.driver == driver and intent.why == "load" and (ours or not own):
+            if live and intent.driver == driver and intent.why != "remove" and (ours or not own):
                 held.update(intent.uses, intent.chains)
         return Uses(self.layout(driver), held)
 
@@ -402,10 +434,10 @@ class Writing:
     @contextmanager
     def noted(self, intent: Intent) -> Iterator[None]:
         """Note what is about to be deleted, until it is."""
-        self._intents.note(intent)
+        self.intents.note(intent)
         yield
         # Not after an error: then the next writer goes on with it.
-        self._intents.drop(intent)
+        self.intents.drop(intent)
 
     def delete_image(self, driver: str, image_id: Digest, chains: Sequence[Digest]) -> list[Digest]:
         """Delete an image without a name, and those of its layers that nothing else uses.
@@ -431,13 +463,18 @@ class Writing:
             with named(self.area.scratch):
                 os.unlink(os.path.join(self.area.scratch, name))
         self._clear_trials()
-        opened = [intent for intent, live in self._intents.listed() if not live]
-        for why in ("remove", "load"):
+        opened = [intent for intent, live in self.intents.listed() if not live]
+        for why in ("create", "remove", "load"):
             for intent in opened:
                 if intent.why == why:
                     with self._or_later():
                         done.append(self._finish(intent))
-        for driver in self._known_drivers():
+        if os.path.isdir(os.path.join(self.area.own, "removing")):
+            from layerview.store.containers import finish_removals
+
+            with self._or_later():
+                done.extend(finish_removals(self))
+        for driver in self.known_drivers():
             with self._or_later():
                 done.extend(self._finish_removals(self.layout(driver)))
 
@@ -467,12 +504,18 @@ class Writing:
         if intent.why == "load":
             self._undo(intent)
             return f"cleared up after a load under {intent.driver} that was interrupted"
+        if intent.why == "create":
+            from layerview.store.containers import undo
+
+            if undo(self, intent):
+                return f"cleared up after the making of container {intent.container[:12]}"
+            return f"container {intent.container[:12]} was made, but for a note about it"
         assert intent.image is not None
         if Repositories(layout).of(intent.image):
-            self._intents.drop(intent)
+            self.intents.drop(intent)
             return f"forgot the deletion of image {intent.image.short}, which had not begun"
         self.delete_image(intent.driver, intent.image, intent.chains)
-        self._intents.drop(intent)
+        self.intents.drop(intent)
         self.finished.append(intent)
         return f"finished the deletion of image {intent.image.short}"
 
@@ -491,7 +534,7 @@ class Writing:
         for id in intent.ids:
             if id not in kept:
                 self._discard(layout, id)
-        self._intents.drop(intent)
+        self.intents.drop(intent)
 
     def _is_torn(self, layout: Layout, chain: Digest) -> bool:
         if not self.has_layer(layout.driver, chain):
@@ -517,7 +560,8 @@ class Writing:
             _remove_folder(folder)
             yield f"finished the deletion of layer {name[:12]}"
 
-    def _known_drivers(self) -> list[str]:
+    def known_drivers(self) -> list[str]:
+        """Return the drivers that have layers here."""
         found = []
         for name in _listed(os.path.join(self.area.root, "image")):
             with suppress(FormatError):
@@ -533,7 +577,7 @@ class Writing:
             except LayerviewError as error:
                 # It stays open for the next writer; what ends this one is said elsewhere.
                 self.notes.append(str(error))
-                self._intents.leave(intent)
+                self.intents.leave(intent)
         self._held.clear()
         self._ids.clear()
 

@@ -1,0 +1,245 @@
+"""The files of a container as Docker 20.10 writes them (moby, container/container.go, Container).
+
+Every field that an engine writes is there, so that it reads them as its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+
+from layerview.store.liveness import NEVER
+
+CONFIG = "config.v2.json"
+HOST_CONFIG = "hostconfig.json"
+NOTES = "layerview.json"
+"""What layerview alone keeps of a container; Docker passes over it."""
+MASKED = (
+    *("/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats"),
+    *("/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"),
+)
+READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+HOSTS = (
+    b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n"
+    b"ff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
+)
+"""/etc/hosts of a container with a network of its own, as libnetwork writes it."""
+
+
+def created_state() -> dict[str, object]:
+    """Return the State of a container that was never started."""
+    return {
+        "Running": False,
+        "Paused": False,
+        "Restarting": False,
+        "OOMKilled": False,
+        "RemovalInProgress": False,
+        "Dead": False,
+        "Pid": 0,
+        "ExitCode": 0,
+        "Error": "",
+        "StartedAt": NEVER,
+        "FinishedAt": NEVER,
+        "Health": None,
+    }
+
+
+def config_document(
+    *,
+    id: str,
+    name: str,
+    created: str,
+    driver: str,
+    image: str,
+    path: str,
+    args: Sequence[str],
+    config: Mapping[str, object],
+    mount_points: Mapping[str, object],
+    network: str,
+) -> dict[str, object]:
+    """Return config.v2.json of a new container.
+
+    Args:
+        id: its ID.
+        name: without a slash in front.
+        created: RFC 3339.
+        driver: under which its layer lies.
+        image: the image's ID.
+        path: the program.
+        args: its arguments.
+        config: Docker's `Config` object.
+        mount_points: Docker's `MountPoints`, by target.
+        network: "none" or "host".
+    """
+    return {
+        "StreamConfig": {},
+        "State": created_state(),
+        "ID": id,
+        "Created": created,
+        "Managed": False,
+        "Path": path,
+        "Args": list(args),
+        "Config": dict(config),
+        "Image": image,
+        "NetworkSettings": _network_settings(network),
+        "LogPath": "",
+        "Name": f"/{name}",
+        "Driver": driver,
+        "OS": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "RestartCount": 0,
+        "HasBeenStartedBefore": False,
+        "HasBeenManuallyStopped": False,
+        "MountPoints": dict(mount_points),
+        "SecretReferences": None,
+        "ConfigReferences": None,
+        "AppArmorProfile": "",
+        "HostnamePath": "",
+        "HostsPath": "",
+        "ShmPath": "",
+        "ResolvConfPath": "",
+        "SeccompProfile": "",
+        "NoNewPrivileges": False,
+        "LocalLogCacheMeta": {"HaveNotifyEnabled": False},
+    }
+
+
+def _network_settings(network: str) -> dict[str, object]:
+    return {
+        "Bridge": "",
+        "SandboxID": "",
+        "HairpinMode": False,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "Networks": {
+            network: {
+                "IPAMConfig": None,
+                "Links": None,
+                "Aliases": None,
+                "NetworkID": "",
+                "EndpointID": "",
+                "Gateway": "",
+                "IPAddress": "",
+                "IPPrefixLen": 0,
+                "IPv6Gateway": "",
+                "GlobalIPv6Address": "",
+                "GlobalIPv6PrefixLen": 0,
+                "MacAddress": "",
+                "DriverOpts": None,
+                "IPAMOperational": False,
+            }
+        },
+        "Service": None,
+        "Ports": None,
+        "SandboxKey": "",
+        "SecondaryIPAddresses": None,
+        "SecondaryIPv6Addresses": None,
+        "IsAnonymousEndpoint": False,
+        "HasSwarmEndpoint": False,
+    }
+
+
+def host_config(asked: Mapping[str, object]) -> dict[str, object]:
+    """Return hostconfig.json: what is asked for, over what `docker create` says without options."""
+    nothing: dict[str, object] = {
+        "Binds": None,
+        "ContainerIDFile": "",
+        "LogConfig": {"Type": "json-file", "Config": {}},
+        "NetworkMode": "none",
+        "PortBindings": {},
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "AutoRemove": False,
+        "VolumeDriver": "",
+        "VolumesFrom": None,
+        "CapAdd": None,
+        "CapDrop": None,
+        "CgroupnsMode": "host",
+        "Dns": [],
+        "DnsOptions": [],
+        "DnsSearch": [],
+        "ExtraHosts": None,
+        "GroupAdd": None,
+        "IpcMode": "private",
+        "Cgroup": "",
+        "Links": None,
+        "OomScoreAdj": 0,
+        "PidMode": "",
+        "Privileged": False,
+        "PublishAllPorts": False,
+        "ReadonlyRootfs": False,
+        "SecurityOpt": None,
+        "UTSMode": "",
+        "UsernsMode": "",
+        "ShmSize": 64 << 20,
+        "Runtime": "runc",
+        "ConsoleSize": [0, 0],
+        "Isolation": "",
+        "CpuShares": 0,
+        "Memory": 0,
+        "NanoCpus": 0,
+        "CgroupParent": "",
+        "BlkioWeight": 0,
+        "BlkioWeightDevice": [],
+        "BlkioDeviceReadBps": None,
+        "BlkioDeviceWriteBps": None,
+        "BlkioDeviceReadIOps": None,
+        "BlkioDeviceWriteIOps": None,
+        "CpuPeriod": 0,
+        "CpuQuota": 0,
+        "CpuRealtimePeriod": 0,
+        "CpuRealtimeRuntime": 0,
+        "CpusetCpus": "",
+        "CpusetMems": "",
+        "Devices": [],
+        "DeviceCgroupRules": None,
+        "DeviceRequests": None,
+        "KernelMemory": 0,
+        "KernelMemoryTCP": 0,
+        "MemoryReservation": 0,
+        "MemorySwap": 0,
+        "MemorySwappiness": None,
+        "OomKillDisable": False,
+        "PidsLimit": None,
+        "Ulimits": None,
+        "CpuCount": 0,
+        "CpuPercent": 0,
+        "IOMaximumIOps": 0,
+        "IOMaximumBandwidth": 0,
+        "MaskedPaths": list(MASKED),
+        "ReadonlyPaths": list(READ_ONLY),
+    }
+    return nothing | dict(asked)
+
+
+def to_json(document: object) -> bytes:
+    """Write a document as Docker does: compact, and a line's end behind it."""
+    return json.dumps(document, separators=(",", ":")).encode() + b"\n"
+
+
+def hostname_text(config: Mapping[str, object]) -> bytes:
+    """Return /etc/hostname."""
+    name, domain = (str(config.get(key) or "") for key in ("Hostname", "Domainname"))
+    return f"{name}.{domain}\n".encode() if domain else f"{name}\n".encode()
+
+
+def hosts_text(network: str) -> bytes:
+    """Return /etc/hosts: the machine's own for its own network."""
+    return _machine_file("/etc/hosts") if network == "host" else HOSTS
+
+
+def resolv_conf_text() -> bytes:
+    """Return /etc/resolv.conf: the machine's, as libnetwork gives it without a bridge."""
+    return _machine_file("/etc/resolv.conf")
+
+
+def _machine_file(path: str) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            return os.read(fd, 1 << 20)
+        finally:
+            os.close(fd)
+    except OSError:
+        return b""

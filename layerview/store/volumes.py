@@ -1,0 +1,346 @@
+"""Data volumes of the area: folders that containers share and that outlive them.
+
+volumes/NAME/_data is what containers see, as in Docker's driver `local` (moby, volume/local).
+What an engine knows besides (labels) is in volumes/metadata.db, which is its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from layerview.errors import FormatError, LayerviewError, NotFoundError, UsageError
+from layerview.oci.fields import load_json
+from layerview.store.durable import make_folders, named, read_small, sync_folder
+from layerview.text import printable
+
+if TYPE_CHECKING:
+    from layerview.store.area import Area
+    from layerview.store.data_root import ContainerRecord, DataRoot
+    from layerview.store.writing import Writing
+
+GOING = "volume-"
+"""How the folders in layerview/removing begin that were volumes."""
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}", re.ASCII)
+"""moby, daemon/names; a folder's name has at most 255 bytes."""
+_ANONYMOUS = re.compile(r"[a-f0-9]{64}", re.ASCII)
+_DATA = "_data"
+
+
+class VolumeInUse(LayerviewError):
+    """A container has the volume mounted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume, and the containers that mention it."""
+
+    name: str
+    folder: str
+    """What containers see, absolute."""
+    created: float
+    """Seconds since 1970."""
+    options: Mapping[str, str]
+    """What an engine was told about it ("type", "device", "o"); it mounts that there itself."""
+    users: tuple[ContainerRecord, ...] = ()
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether nobody gave it a name."""
+        return is_anonymous(self.name)
+
+    def size(self) -> int | None:
+        """Sum up its files, each inode once, in bytes; None where something may not be read."""
+        from layerview.store.inventory import folder_size
+
+        return folder_size(self.folder)
+
+
+def check_name(name: str) -> str:
+    """Return a name that a volume may have.
+
+    Raises:
+        UsageError: when it is none.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{printable(name[:80])!r} is no volume's name: two or more letters, digits and _.-"
+            " make one, a letter or digit first; for a folder of the machine write its whole path"
+        )
+    return name
+
+
+def is_anonymous(name: str) -> bool:
+    """Whether a name was made up by Docker or by us: 64 hexadecimal digits."""
+    return _ANONYMOUS.fullmatch(name) is not None
+
+
+def new_name() -> str:
+    """Make up the name of a volume that nobody gave one."""
+    return secrets.token_hex(32)
+
+
+def home(root: str, name: str) -> str:
+    """Return the folder that is a volume's own."""
+    return os.path.join(root, "volumes", check_name(name))
+
+
+def folder(root: str, name: str) -> str:
+    """Return the folder of a volume that containers see."""
+    return os.path.join(home(root, name), _DATA)
+
+
+def is_there(root: str, name: str) -> bool:
+    """Whether there is such a volume."""
+    with suppress(OSError):
+        return stat.S_ISDIR(os.lstat(folder(root, name)).st_mode)
+    return False
+
+
+def make(root: str, name: str, *, sync: bool = True) -> bool:
+    """Make a volume; False when it was there.
+
+    Raises:
+        LayerviewError: when it can't be made, or is one that only an engine can use.
+    """
+    if is_there(root, name):
+        _check_plain(root, name)
+        return False
+    place = home(root, name)
+    base = os.path.dirname(place)
+    if not os.path.isdir(base):
+        make_folders(base, 0o701)
+        with named(base):
+            os.chmod(base, 0o701)
+    with named(place):
+        with suppress(FileExistsError):
+            os.mkdir(place, 0o701)
+        os.chmod(place, 0o701)
+        data = os.path.join(place, _DATA)
+        os.mkdir(data, 0o755)
+        os.chmod(data, 0o755)
+        if sync:
+            sync_folder(place)
+            sync_folder(base)
+    return True
+
+
+def options_of(root: str, name: str) -> dict[str, str]:
+    """Return what an engine keeps in opts.json of a volume that it mounts from elsewhere."""
+    path = os.path.join(home(root, name), "opts.json")
+    try:
+        said = load_json(read_small(path, 1 << 20), path)
+    except NotFoundError:
+        return {}
+    if not isinstance(said, dict):
+        raise FormatError(f"{printable(path)} is no JSON object")
+    keys = {"MountType": "type", "MountOpts": "o", "MountDevice": "device"}
+    return {keys[key]: str(said[key]) for key in keys if said.get(key)}
+
+
+def _check_plain(root: str, name: str) -> None:
+    options = options_of(root, name)
+    if options:
+        said = ", ".join(f"{key}={printable(value)}" for key, value in options.items())
+        raise LayerviewError(
+            f"volume {name} is mounted from elsewhere by an engine ({said}), which layerview does"
+            " not do: choose another volume, or bind the folder"
+        )
+
+
+def named_in(mount_points: object) -> list[str]:
+    """Return the names of the volumes that a container's MountPoints mention."""
+    return [name for name, _ in _volumes_in(mount_points)]
+
+
+def anonymous_in(mount_points: object) -> list[str]:
+    """Return those of them that nobody gave a name, so that they go with the container."""
+    return [name for name, asked in _volumes_in(mount_points) if not asked]
+
+
+def _volumes_in(mount_points: object) -> Iterator[tuple[str, bool]]:
+    """Yield each volume's name, and whether somebody asked for it by that."""
+    points = mount_points.values() if isinstance(mount_points, Mapping) else ()
+    for point in points:
+        if not isinstance(point, Mapping):
+            continue
+        name, kind, driver = (point.get(key) for key in ("Name", "Type", "Driver"))
+        if kind == "volume" and driver == "local" and isinstance(name, str) and name:
+            spec = point.get("Spec")
+            source = spec.get("Source") if isinstance(spec, Mapping) else None
+            yield name, bool(source) or not is_anonymous(name)
+
+
+def user(writing: Writing, name: str, *, but: str = "") -> str:
+    """Name a container that mentions a volume, or that is being made with it; "" if none does.
+
+    Args:
+        writing: of the area; the lock must be held.
+        name: the volume's.
+        but: ID of a container that does not count.
+    """
+    for intent, live in writing.intents.listed():
+        if live and intent.container != but and name in intent.volumes:
+            return f"{intent.container[:12]} ({intent.name})"
+    base = os.path.join(writing.area.root, "containers")
+    wanted = f'"{name}"'.encode()
+    for id in _listed(base):
+        if id == but:
+            continue
+        path = os.path.join(base, id, "config.v2.json")
+        try:
+            data = read_small(path)
+            if wanted not in data:
+                continue
+            said = load_json(data, path)
+        except NotFoundError:
+            continue
+        if isinstance(said, dict) and name in named_in(said.get("MountPoints")):
+            return f"{id[:12]} ({printable(str(said.get('Name')).removeprefix('/'))})"
+    return ""
+
+
+def take_away(area: Area, name: str) -> None:
+    """Delete a volume, whoever uses it; the lock must be held."""
+    place = home(area.root, name)
+    going = os.path.join(area.own, "removing", GOING + secrets.token_hex(16))
+    make_folders(os.path.dirname(going))
+    with named(place):
+        try:
+            os.rename(place, going)
+        except FileNotFoundError:
+            return
+        sync_folder(os.path.dirname(place))
+        shutil.rmtree(going)
+
+
+def _listed(path: str) -> list[str]:
+    try:
+        with named(path):
+            return sorted(os.listdir(path))
+    except NotFoundError:
+        return []
+
+
+def listed(data: DataRoot, containers: list[ContainerRecord] | None = None) -> list[Volume]:
+    """List the volumes of a data root, by name.
+
+    Args:
+        data: the data root.
+        containers: its containers, where they are known already.
+    """
+    records = data.containers([]) if containers is None else containers
+    names = _listed(os.path.join(data.path, "volumes"))
+    return [_volume(data.path, name, records) for name in names if is_volume(data.path, name)]
+
+
+def is_volume(root: str, name: str) -> bool:
+    """Whether a name in the folder volumes is a volume's."""
+    return _NAME.fullmatch(name) is not None and is_there(root, name)
+
+
+def _volume(root: str, name: str, containers: list[ContainerRecord]) -> Volume:
+    try:
+        options = options_of(root, name)
+    except LayerviewError:
+        options = {}
+    place = home(root, name)
+    with named(place):
+        created = os.lstat(place).st_mtime
+    users = tuple(record for record in containers if name in record.volumes)
+    return Volume(name, os.path.join(place, _DATA), created, options, users)
+
+
+def inspect(data: DataRoot, name: str) -> Volume:
+    """Return a volume.
+
+    Raises:
+        NotFoundError: when there is none of that name.
+    """
+    if not is_volume(data.path, name):
+        raise NotFoundError(f"{printable(data.path)} has no volume {printable(name[:80])}")
+    return _volume(data.path, name, data.containers([]))
+
+
+class Volumes:
+    """The volumes of an area, for who changes them."""
+
+    def __init__(self, writing: Writing) -> None:
+        """Change them while this writing lasts."""
+        self._writing = writing
+        self._area = writing.area
+
+    def folder(self, name: str) -> str:
+        """Return the folder of a volume that containers see."""
+        return folder(self._area.root, name)
+
+    def create(self, name: str) -> bool:
+        """Make a volume; False when it was there.
+
+        Raises:
+            UsageError: when the name is none.
+            LayerviewError: when it can't be made, or is one that only an engine can use.
+        """
+        with self._writing.lock.hold():
+            return make(self._area.root, name)
+
+    @contextmanager
+    def filling(self, name: str) -> Iterator[None]:
+        """Keep others from filling the volume at the same time."""
+        place = home(self._area.root, name)
+        with named(place):
+            fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def user(self, name: str) -> str:
+        """Name a container that mentions a volume; "" if none does."""
+        with self._writing.lock.hold():
+            return user(self._writing, name)
+
+    def remove(self, name: str) -> None:
+        """Delete a volume and all that is in it.
+
+        Raises:
+            NotFoundError: when there is none of that name.
+            VolumeInUse: when a container mentions it.
+        """
+        with self._writing.lock.hold():
+            if not is_volume(self._area.root, name):
+                raise NotFoundError(f"the area has no volume {printable(name[:80])}")
+            by = user(self._writing, name)
+            if by:
+                raise VolumeInUse(
+                    f"volume {name} is not removed: container {by} uses it; remove that first"
+                )
+            take_away(self._area, name)
+
+    def prune(self, *, named_too: bool = False) -> list[tuple[str, int]]:
+        """Delete volumes that no container mentions.
+
+        Args:
+            named_too: those that somebody gave a name, as well.
+
+        Returns:
+            Their names, and how many bytes each had.
+        """
+        gone = []
+        with self._writing.lock.hold():
+            for volume in listed(self._area.data):
+                if not (named_too or volume.is_anonymous) or user(self._writing, volume.name):
+                    continue
+                size = volume.size() or 0
+                take_away(self._area, volume.name)
+                gone.append((volume.name, size))
+        return gone
