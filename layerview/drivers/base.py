@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Protocol
 
@@ -67,8 +67,23 @@ class Driver(Protocol):
     def size(self, id: str, parent: str | None) -> int:
         """Return the bytes of the files that a layer changes on its parent."""
 
-    def mounted(self, id: str) -> AbstractContextManager[str]:
-        """Show a layer with all below it as one tree while the context lasts; give its path."""
+    def look(self, id: str, paths: Sequence[bytes]) -> list[os.stat_result | None]:
+        """Look at paths of a layer with all below it, through real folders only, without a mount.
+
+        A link is looked at itself; None where nothing is, or something else stands in the way.
+        """
+
+    def mounted(self, id: str, *, volatile: bool = False) -> AbstractContextManager[str]:
+        """Show a layer with all below it as one tree while the context lasts; give its path.
+
+        With `volatile` what is written need not survive the machine's sudden end.
+        """
+
+    def descriptors(self, id: str) -> list[int]:
+        """Return the descriptors that say to others that a tree which is `mounted` is in use.
+
+        They do so for as long as anybody has them open.
+        """
 
     def remove(self, id: str) -> None:
         """Remove what lies under an ID, also when it is half made or not there at all."""

@@ -34,6 +34,24 @@ def is_opaque(folder: int | str, whiteouts: Whiteouts) -> bool:
         raise
 
 
+def look_beneath(folder: int, path: bytes) -> os.stat_result | None:
+    """Look at a path beneath a folder's descriptor through real folders; None: nothing is there.
+
+    Raises:
+        OSError: when it can't be looked at.
+    """
+    try:
+        fd = open_beneath(folder, path, _OPEN_PATH)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return None
+        raise
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
+
+
 class Below:
     """Some layers as the one tree that they show; a mark on a layer's root counts as well."""
 

@@ -16,7 +16,7 @@ MAX_LOWERS = 500
 MS_REC = 0x4000
 MS_SLAVE = 1 << 19
 
-_MNT_DETACH = 2
+MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 _CLONE_FS = 0x200
 
@@ -75,7 +75,7 @@ def detach(target: str) -> bool:
         OSError: as umount2(2) has it, but for what is no mount point.
     """
     try:
-        _checked(libc().umount2(os.fsencode(target), _MNT_DETACH | _UMOUNT_NOFOLLOW), target)
+        _checked(libc().umount2(os.fsencode(target), MNT_DETACH | _UMOUNT_NOFOLLOW), target)
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.ENOENT, errno.ENOTDIR):
             return False
@@ -132,6 +132,7 @@ def mount_overlay(
     target: str,
     *,
     user: bool = False,
+    volatile: bool = False,
 ) -> None:
     """Mount an overlay of folders; all names are relative to `home`.
 
@@ -146,6 +147,7 @@ def mount_overlay(
         work: overlayfs's own folder beside `upper`.
         target: the folder to mount on.
         user: keep the marks in `user.overlay.*` attributes, as in a user namespace.
+        volatile: let nothing wait for the disk (where the kernel can: since Linux 5.10).
 
     Raises:
         OSError: as mount(2) has it.
@@ -156,6 +158,24 @@ def mount_overlay(
         options.append("index=off")
     if user:
         options.append("userxattr")
+    if volatile:
+        try:
+            _mount_overlay(home, lowers, upper, work, target, [*options, "volatile"])
+            return
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+    _mount_overlay(home, lowers, upper, work, target, options)
+
+
+def _mount_overlay(
+    home: str,
+    lowers: Sequence[str],
+    upper: str | None,
+    work: str | None,
+    target: str,
+    options: Sequence[str],
+) -> None:
     place = (home, lowers, upper, work, target, options)
     if not any(mark in home for mark in ":,\\"):
         base = home.rstrip("/") + "/"

@@ -16,7 +16,7 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -257,6 +257,23 @@ class Overlay2:
             return folder_size(self.layer_folder(id))
         return naive_size(self, id, parent)
 
+    def look(self, id: str, paths: Sequence[bytes]) -> list[os.stat_result | None]:
+        """See Driver."""
+        need(self, id)
+        found: list[os.stat_result | None] = []
+        folders = [self.layer_folder(each) for each in (id, *self.lowers(id))]
+        with closing(Below(folders, self.whiteouts)) as below:
+            for path in paths:
+                fd = below.open(path)
+                if fd is None:
+                    found.append(None)
+                    continue
+                try:
+                    found.append(os.fstat(fd))
+                finally:
+                    os.close(fd)
+        return found
+
     def status(self) -> list[tuple[str, str]]:
         """See Driver."""
         return [
@@ -267,7 +284,7 @@ class Overlay2:
     # --- mounting ---
 
     @contextmanager
-    def mounted(self, id: str) -> Iterator[str]:
+    def mounted(self, id: str, *, volatile: bool = False) -> Iterator[str]:
         """See Driver. A base layer is its own folder, as in Docker's driver.
 
         So is one that hides all below it: overlayfs passes over such a mark on a layer's root
@@ -281,7 +298,7 @@ class Overlay2:
         if not links:
             yield self.layer_folder(id)
             return
-        self._enter(id, links)
+        self._enter(id, links, volatile)
         try:
             yield self._dir(id, "merged")
         finally:
@@ -294,7 +311,7 @@ class Overlay2:
                 return links[:at]
         return links
 
-    def _enter(self, id: str, links: list[str]) -> None:
+    def _enter(self, id: str, links: list[str], volatile: bool) -> None:
         """Mount a tree, or take part in one that is mounted.
 
         The shared lock on ID's folder lasts as long as its use. Whoever can lock it alone knows
@@ -313,19 +330,19 @@ class Overlay2:
                     if _try_lock(folder):
                         while detach(target):
                             pass
-                        self._mount(id, links)
+                        self._mount(id, links, volatile)
                     elif not mount_points(target):
                         # Others use it in a mount namespace of their own.
                         if not os.path.lexists(self._dir(id, "committed")):
                             raise LayerviewError(f"{self._dir(id)} is in use by another process")
-                        self._mount(id, links)
+                        self._mount(id, links, volatile)
                     fcntl.flock(folder, fcntl.LOCK_SH)
                 except BaseException:
                     os.close(folder)
                     raise
             self._mounted[id] = _Mounted(folder, 1)
 
-    def _mount(self, id: str, links: list[str]) -> None:
+    def _mount(self, id: str, links: list[str], volatile: bool) -> None:
         target = self._dir(id, "merged")
         with suppress(FileExistsError):
             os.mkdir(target, 0o700)
@@ -335,7 +352,17 @@ class Overlay2:
                 lowers = [f"l/{self._short(id)}", *links]
                 mount_overlay(self.home, lowers, None, None, f"{id}/merged", user=self.user)
             else:
-                mount_overlay(self.home, lowers, upper, work, f"{id}/merged", user=self.user)
+                # What was not volatile before is mounted so now, and the other way round.
+                _forget_volatile(self._dir(id, "work"))
+                mount_overlay(
+                    self.home,
+                    lowers,
+                    upper,
+                    work,
+                    f"{id}/merged",
+                    user=self.user,
+                    volatile=volatile,
+                )
         except OSError as error:
             with suppress(OSError):
                 os.rmdir(target)
@@ -343,6 +370,12 @@ class Overlay2:
                 f"{target}: overlay of {len(lowers) + 1} layers not mounted:"
                 f" {(error.strerror or '').lower()}; layerview drivers says what works here"
             ) from None
+
+    def descriptors(self, id: str) -> list[int]:
+        """See Driver."""
+        with self._lock:
+            own = self._mounted.get(id)
+            return [own.folder] if own is not None else []
 
     def _leave(self, id: str) -> None:
         with self._lock:
@@ -430,6 +463,18 @@ def _try_lock(fd: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _forget_volatile(work: str) -> None:
+    """Let a tree be mounted again that was mounted without caring for the disk.
+
+    overlayfs leaves a mark that forbids it, for whoever cares: a container's own layer is worth
+    as much as the files in it are.
+    """
+    marks = os.path.join(work, "work/incompat")
+    with suppress(OSError):
+        os.rmdir(os.path.join(marks, "volatile"))
+        os.rmdir(marks)
 
 
 def _take_over(source: str, target: str) -> None:

@@ -6,7 +6,7 @@ vfs/dir/ID      the whole tree
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from layerview.drivers.base import (
@@ -20,6 +20,7 @@ from layerview.drivers.base import (
     naive_size,
     need,
 )
+from layerview.drivers.below import look_beneath
 from layerview.drivers.copying import copy_tree
 from layerview.drivers.namespace import mapped_owners
 from layerview.drivers.removal import remove_tree
@@ -111,8 +112,20 @@ class Vfs:
             folder_size(self.layer_folder(id)) if parent is None else naive_size(self, id, parent)
         )
 
+    def look(self, id: str, paths: Sequence[bytes]) -> list[os.stat_result | None]:
+        """See Driver."""
+        base = os.open(self.layer_folder(need(self, id)), OPEN_FOLDER)
+        try:
+            return [look_beneath(base, path) for path in paths]
+        finally:
+            os.close(base)
+
+    def descriptors(self, id: str) -> list[int]:
+        """See Driver. There are none: nothing is mounted."""
+        return []
+
     @contextmanager
-    def mounted(self, id: str) -> Iterator[str]:
+    def mounted(self, id: str, *, volatile: bool = False) -> Iterator[str]:
         """See Driver. The tree lies there as it is."""
         yield self.layer_folder(need(self, id))
 

@@ -1,0 +1,109 @@
+"""The last steps before a container's program: its signals, descriptors, folder, and execve(2)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import stat
+from contextlib import suppress
+from typing import NoReturn
+
+from layerview.containers.plan import StartError
+from layerview.text import printable
+
+
+def reset_signals() -> None:
+    """Give signals, mask and umask the state that a program expects, whatever was inherited."""
+    for number in range(1, signal.NSIG):
+        with suppress(OSError, ValueError):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.umask(0o022)
+
+
+def only(*kept: int) -> None:
+    """Close every descriptor but these (-1 stands for none)."""
+    start = 0
+    for fd in sorted({fd for fd in kept if fd >= 0}):
+        if start < fd:
+            # An empty range at 0 would be taken for all there are.
+            os.closerange(start, fd)
+        start = fd + 1
+    os.closerange(start, (1 << 31) - 1)
+
+
+def enter_folder(cwd: str) -> None:
+    """Go into a folder of the container, which is made when it is missing, as Docker does.
+
+    To be called when nothing outside is open any more: a name as /proc/self/fd/7 leads wherever
+    that is open to (CVE-2024-21626).
+
+    Raises:
+        StartError: when it can't be entered.
+    """
+    try:
+        try:
+            os.chdir(cwd or "/")
+        except FileNotFoundError:
+            os.makedirs(cwd, 0o755, exist_ok=True)
+            os.chdir(cwd)
+        # The kernel gives no path of a folder outside of this process's root.
+        inside = os.getcwd().startswith("/")
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise StartError(f"chdir to {printable(cwd)}: {reason}", 126) from None
+    if not inside:
+        raise StartError(f"chdir to {printable(cwd)}: it leads out of the container", 126)
+
+
+def execute(args: tuple[str, ...], env: dict[str, str]) -> NoReturn:
+    """Execute a program, looked up in the PATH of its environment.
+
+    Raises:
+        StartError: 127 when it is not found, 126 when it can't be executed; as Docker words it.
+    """
+    path = find_program(args[0], env.get("PATH", ""))
+    try:
+        os.execve(path, args, env)
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        if error.errno == errno.ENOENT:
+            reason = "no such file or directory (of its interpreter)"
+        raise StartError(f"exec {printable(path)}: {reason}", 126) from None
+    except ValueError:
+        raise StartError(f"exec {printable(path)}: a word or variable has a NUL byte") from None
+
+
+def find_program(name: str, search: str) -> str:
+    """Look a program up as Docker does (Go's exec.LookPath).
+
+    Raises:
+        StartError: when there is none, or none that can be executed.
+    """
+    what = f'exec: "{printable(name)}"'
+    if "/" in name:
+        code = _unfit(name)
+        if code in (errno.ENOENT, errno.ENOTDIR):
+            raise StartError(f"{what}: stat {printable(name)}: {os.strerror(code).lower()}", 127)
+        if code:
+            raise StartError(f"{what}: {os.strerror(code).lower()}", 126)
+        return name
+    for folder in search.split(":"):
+        path = os.path.join(folder or ".", name)
+        if not _unfit(path):
+            return path
+    raise StartError(f"{what}: executable file not found in $PATH", 127)
+
+
+def _unfit(path: str) -> int:
+    """Return the error of executing what is at a path, 0 where it seems to be possible."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        return error.errno or errno.ENOENT
+    except ValueError:
+        return errno.ENOENT
+    if stat.S_ISDIR(mode):
+        return errno.EISDIR
+    return 0 if os.access(path, os.X_OK, effective_ids=True) else errno.EACCES
