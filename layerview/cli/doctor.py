@@ -74,9 +74,19 @@ def _area_checks(arguments: argparse.Namespace, progress: TerminalProgress) -> l
 
 
 def _machine(root: str) -> list[Check]:
+    from layerview.containers.machine import ids_problem
+    from layerview.containers.runtimes import probe_runtimes
     from layerview.drivers.probe import probe
 
+    reason, remedy = ids_problem() or ("the users of images have IDs here", "")
     return [
-        Check(f"machine: driver {each.name}", each.works, each.reason, each.remedy)
-        for each in probe(root)
+        *(
+            Check(f"machine: driver {each.name}", each.works, each.reason, each.remedy)
+            for each in probe(root)
+        ),
+        *(
+            Check(f"machine: runtime {each.name}", each.works, each.reason, each.remedy)
+            for each in probe_runtimes(os.path.join(root, "layerview"))
+        ),
+        Check("machine: user IDs", not remedy, reason, remedy),
     ]

@@ -1,9 +1,10 @@
-"""`layerview drivers`: which storage drivers work here, and what the others lack."""
+"""`layerview drivers`: which storage drivers and runtimes work here, and what the others lack."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from collections.abc import Sequence
 
 from layerview.cli.options import parser
@@ -14,10 +15,13 @@ from layerview.text import printable
 
 
 def run(words: Sequence[str]) -> int:
-    """Print what was found out about every driver, the best first."""
+    """Print what was found out about every driver, the best first, and every runtime.
+
+    The JSON is of the drivers alone, as it always was; `doctor --json` has the runtimes.
+    """
     made = parser(
         "drivers",
-        "Try every storage driver on the storage area; nothing is left there.",
+        "Try every storage driver on the storage area, and every runtime; nothing is left there.",
         example="layerview drivers --root /srv/layerview",
         reads=False,
     )
@@ -40,7 +44,24 @@ def run(words: Sequence[str]) -> int:
             ]
         )
     table(rows)
+    print()
+    _print_runtimes(_root(arguments))
     return 0
+
+
+def _print_runtimes(root: str) -> None:
+    from layerview.containers.runtimes import probe_runtimes
+
+    rows = [["RUNTIME", "WORKS", "WHY"]]
+    for found in probe_runtimes(os.path.join(root, "layerview")):
+        rows.append(
+            [
+                found.name + (" (default)" if found.default else ""),
+                "yes" if found.works else "no",
+                printable(f"{found.reason}; {found.remedy}" if found.remedy else found.reason),
+            ]
+        )
+    table(rows)
 
 
 def _root(arguments: argparse.Namespace) -> str:
