@@ -51,6 +51,8 @@ _LINE = 16 << 10
 _TIOCGPTPEER = 0x5441
 _CLONE_NEWPID = 0x20000000
 _MNT_DETACH = 2
+_MS_BIND = 0x1000
+_MS_REMOUNT = 0x20
 _STREAMS = ("stdout", "stderr")
 _END = 3
 """The stream of the frame that tells the exit status; 1 and 2 are as in Docker's stdcopy."""
@@ -856,6 +858,9 @@ class Shim:
             join(asked, given, self.state["pid"], report)
         except ImportError as error:
             why = f"layerview or its Python was removed or replaced meanwhile ({error})"
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            why = f"the command was not started: {(error.strerror or '').lower()}{where}"
         except BaseException as error:
             code, why = getattr(error, "code", 125), str(error) or type(error).__name__
         finally:
@@ -897,7 +902,7 @@ class Shim:
                 command.status = self.strays.pop(command.pid, None)
             elif "ready" in said:
                 command.ready = said["ready"]
-            else:
+            elif "error" in said:
                 command.error = said
 
     def _began(self, command: Command) -> None:
@@ -949,6 +954,8 @@ class Shim:
         own = os.path.join(package, *__name__.split(".")) + ".py"
         if not (os.access(python, os.X_OK) and os.access(own, os.R_OK)):
             return
+        with suppress(Exception):
+            _protect()
         descriptors = self.descriptors()
         kept = {
             "log": self.log.hand_over(),
@@ -1081,6 +1088,19 @@ def _slave(master: int) -> int:
         return fcntl.ioctl(master, _TIOCGPTPEER, flags) if master >= 0 else -1
     except OSError:
         return -1  # before Linux 4.13
+
+
+def _protect() -> None:
+    """Have the interpreter on a mount of its own in this namespace that nobody can write on.
+
+    What the shim forks runs, for a moment, inside of the container (see joining).
+    """
+    from layerview.drivers.mounts import mount
+
+    place = os.readlink("/proc/self/exe")
+    mount(place, place, "", _MS_BIND)
+    had = os.statvfs(place).f_flag & (os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC)
+    mount("none", place, "", _MS_BIND | _MS_REMOUNT | os.ST_RDONLY | had)
 
 
 def _leave(root: str) -> None:

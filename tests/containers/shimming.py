@@ -21,7 +21,10 @@ import pytest
 from layerview.containers import shim, talk
 
 ROOT = Path(__file__).resolve().parents[2]
+_CLONE_NEWNS = 0x00020000
+_CLONE_NEWUTS = 0x04000000
 _CLONE_NEWPID = 0x20000000
+_CLONE_NEWNET = 0x40000000
 BUSYBOX = "/bin/busybox"
 
 
@@ -146,12 +149,13 @@ def kept(
 
 def _be_started(asked: dict[str, Any]) -> None:
     """Do what launch does, as far as the shim goes."""
-    from layerview.drivers.mounts import unshare
+    from layerview.drivers.mounts import MS_REC, MS_SLAVE, mount, unshare
 
     shim._SETTLED += asked["pause"]
     lock = os.open(asked["folder"] + "/layerview.lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    unshare(_CLONE_NEWPID)
+    unshare(_CLONE_NEWPID | _CLONE_NEWNS)
+    mount("none", "/", "", MS_REC | MS_SLAVE)
     if os.fork():
         os._exit(0)
     listener = socket.socket(socket.AF_UNIX)
@@ -171,6 +175,7 @@ def _be_started(asked: dict[str, Any]) -> None:
     unshare(_CLONE_NEWPID)
     init = os.fork()
     if init == 0:
+        unshare(_CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWNET)
         os.write(told, os.readlink("/proc/self").encode())
         os.setsid()
         for number, fd in enumerate(inner):
