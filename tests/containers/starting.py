@@ -69,6 +69,7 @@ class Lab:
     root: Path
     driver: Driver
     image: str = ""
+    runtime: str = "layerview"
     made: int = 0
     locks: dict[str, int] = field(default_factory=dict)
 
@@ -92,6 +93,7 @@ class Lab:
         folder.mkdir(parents=True)
         (self.root / "layerview" / "run").mkdir(parents=True, exist_ok=True)
         more.setdefault("env", ("PATH=/bin",))
+        more.setdefault("runtime", self.runtime)
         return Plan(
             id=id,
             folder=str(folder),
@@ -151,9 +153,9 @@ def wait_for_end(pid: int, seconds: float = 20) -> None:
 
 
 @contextmanager
-def lab(kind: str, root: Path) -> Iterator[Lab]:
+def lab(kind: str, root: Path, runtime: str = "layerview") -> Iterator[Lab]:
     """Make an area of one driver; in the end nothing of its containers may be left."""
-    made = Lab(root, DRIVERS[kind](str(root)))
+    made = Lab(root, DRIVERS[kind](str(root)), runtime=runtime)
     made.image = made.layer(busybox())
     try:
         yield made

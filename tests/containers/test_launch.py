@@ -9,17 +9,19 @@ from pathlib import Path
 import pytest
 
 from layerview.containers.plan import StartError
-from tests.containers.starting import DRIVERS, Lab, lab, stand_in
+from tests.containers.starters import KINDS, need_runtime
+from tests.containers.starting import Lab, lab, stand_in
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
 
-@pytest.fixture(params=sorted(DRIVERS))
+@pytest.fixture(params=KINDS, ids="-".join)
 def area(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Lab]:
     monkeypatch.setattr("layerview.containers.shim.keep", stand_in)
-    with lab(request.param, tmp_path / "root") as made:
+    driver, runtime = request.param
+    with lab(driver, tmp_path / "root", need_runtime(runtime)) as made:
         yield made
 
 
