@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -148,7 +147,7 @@ class Containers:
                 driver=record.driver,
                 image_id=record.image_id,
                 parent=parent,
-                mount_id=secrets.token_hex(32),
+                mount_id=os.urandom(32).hex(),
                 path=settings.path,
                 args=settings.args,
                 config=settings.config,
@@ -160,7 +159,9 @@ class Containers:
             )
             for attempt in range(_NAMES + 1):
                 if not options.name:
-                    new.name = random_name(None if attempt < _NAMES else secrets.randbelow(10**6))
+                    new.name = random_name(
+                        None if attempt < _NAMES else int.from_bytes(os.urandom(2), "little")
+                    )
                 try:
                     with writing.new_container(new) as making:
                         mounts.make()

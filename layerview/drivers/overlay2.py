@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from layerview.drivers.base import (
     check_id,
@@ -37,14 +38,16 @@ from layerview.drivers.mounts import detach, mount_overlay, mount_points, overla
 from layerview.drivers.namespace import is_initial, mapped_owners
 from layerview.drivers.removal import remove_tree
 from layerview.errors import DamageError, LayerviewError, LimitError
-from layerview.layer.apply import OVERRIDE, Applied, apply
 from layerview.layer.beneath import OPEN_FOLDER
-from layerview.layer.pack import pack_folder
-from layerview.layer.tar_split import TarSplitWriter
-from layerview.layer.tree_changes import Change, folder_changes
+from layerview.layer.override import OVERRIDE
 from layerview.layer.whiteouts import Whiteouts
-from layerview.layer.windows import Readable
 from layerview.progress import QUIET, Progress
+
+if TYPE_CHECKING:
+    from layerview.layer.apply import Applied
+    from layerview.layer.tar_split import TarSplitWriter
+    from layerview.layer.tree_changes import Change
+    from layerview.layer.windows import Readable
 
 MAX_DEPTH = 128
 """Layers below one, as in Docker's driver."""
@@ -194,6 +197,8 @@ class Overlay2:
         layer implies is what it is below: both as when the tar is unpacked over all layers below
         (umoci, Docker's vfs). Docker's overlay2 refuses such links, and gives such folders 0755.
         """
+        from layerview.layer.apply import apply
+
         need(self, id)
         owners = mapped_owners()
         if parent == self._parent(id):
@@ -241,12 +246,16 @@ class Overlay2:
     def diff(self, id: str, parent: str | None) -> Iterator[bytes]:
         """See Driver."""
         if self._tells(id, parent):
+            from layerview.layer.pack import pack_folder
+
             return pack_folder(self.layer_folder(id), self.whiteouts)
         return naive_diff(self, id, parent)
 
     def changes(self, id: str, parent: str | None) -> list[Change]:
         """See Driver."""
         if self._tells(id, parent):
+            from layerview.layer.tree_changes import folder_changes
+
             below = [self.layer_folder(lower) for lower in self.lowers(id)]
             return folder_changes(self.layer_folder(id), below, self.whiteouts)
         return naive_changes(self, id, parent)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from layerview.drivers.base import (
     check_id,
@@ -24,13 +25,15 @@ from layerview.drivers.below import look_beneath
 from layerview.drivers.copying import copy_tree
 from layerview.drivers.namespace import mapped_owners
 from layerview.drivers.removal import remove_tree
-from layerview.layer.apply import Applied, apply
 from layerview.layer.beneath import OPEN_FOLDER
-from layerview.layer.tar_split import TarSplitWriter
-from layerview.layer.tree_changes import Change
 from layerview.layer.whiteouts import Whiteouts
-from layerview.layer.windows import Readable
 from layerview.progress import QUIET, Progress
+
+if TYPE_CHECKING:
+    from layerview.layer.apply import Applied
+    from layerview.layer.tar_split import TarSplitWriter
+    from layerview.layer.tree_changes import Change
+    from layerview.layer.windows import Readable
 
 
 class Vfs:
@@ -83,6 +86,8 @@ class Vfs:
         progress: Progress = QUIET,
     ) -> Applied:
         """See Driver."""
+        from layerview.layer.apply import apply
+
         need(self, id)
         fd = os.open(self.layer_folder(id), OPEN_FOLDER)
         try:

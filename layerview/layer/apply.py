@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from layerview.errors import DamageError, LayerviewError, LimitError
-from layerview.layer.attributes import OVERRIDE, Attributes, AttributeSetter, Owners, nanoseconds
+from layerview.layer.attributes import Attributes, AttributeSetter, Owners, nanoseconds
 from layerview.layer.beneath import MAX_PATH, file_data, is_component
 from layerview.layer.kinds import Kind
 from layerview.layer.lines import Lines
@@ -41,7 +41,7 @@ from layerview.layer.windows import Readable
 from layerview.progress import QUIET, Progress
 from layerview.text import printable
 
-__all__ = ["OVERRIDE", "Applied", "Owners", "apply"]
+__all__ = ["Applied", "Owners", "apply"]
 
 _MAX_PLINKS = 200
 _PLINK_FOLDER = b".wh..wh.plnk"

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from layerview.layer.index import LayerIndex
 from layerview.layer.kinds import Kind
+from layerview.layer.override import OVERRIDE
 from layerview.text import printable
 
 _UNSETTABLE = 0xFFFFFFFF
@@ -24,9 +25,6 @@ _OVERLAY = (b"trusted.overlay.", b"user.overlay.")
 _FUSE_OVERLAY = (b"user.fuseoverlayfs.", b"trusted.fuseoverlayfs.")
 _READABLE: dict[int, int] = {Kind.FILE: 0o400, Kind.DIR: 0o700, Kind.IMPLIED_DIR: 0o700}
 """What the caller needs to work with what is their own."""
-OVERRIDE = b"user.containers.override_stat"
-"""Extended attribute with the owner and mode of an entry whose owner could not be kept, as
-"uid:gid:0mode": fuse-overlayfs and containers/storage write and obey it."""
 
 
 class Owners(Protocol):

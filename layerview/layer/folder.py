@@ -18,6 +18,7 @@ from layerview.layer.contents import PIECE
 from layerview.layer.index import UNRESOLVED, LayerIndex
 from layerview.layer.kinds import Kind
 from layerview.layer.names import OPAQUE_MARKER, WHITEOUT_PREFIX
+from layerview.layer.override import OVERRIDE
 from layerview.layer.tar import MAX_ENTRIES, RawEntries
 from layerview.layer.whiteouts import Whiteouts
 from layerview.progress import QUIET, Progress
@@ -35,7 +36,6 @@ _OVERLAY = {
     Whiteouts.TRUSTED: b"trusted.overlay.",
     Whiteouts.USER: b"user.overlay.",
 }
-_OVERRIDE = b"user.containers.override_stat"
 _OVERRIDDEN = re.compile(
     rb"(\d{1,10}):(\d{1,10}):([0-7]{1,7})(?::([a-z]+)(?:-(\d{1,9})-(\d{1,9}))?)?"
 )
@@ -262,7 +262,7 @@ class _Walk:
                 size = len(found.target)
             elif kind in (Kind.CHAR, Kind.BLOCK):
                 raw.devices[row] = (os.major(state.st_rdev), os.minor(state.st_rdev))
-            override = _OVERRIDDEN.fullmatch(found.xattrs.pop(_OVERRIDE, b""))
+            override = _OVERRIDDEN.fullmatch(found.xattrs.pop(OVERRIDE, b""))
             if override is not None:
                 kind, size, mode, uid, gid = self._overridden(override, row, kind, size)
             if found.xattrs:

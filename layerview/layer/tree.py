@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from layerview.errors import LayerviewError, NotFoundError
-from layerview.layer.attributes import OVERRIDE
 from layerview.layer.beneath import Folders
 from layerview.layer.names import OPAQUE_MARKER, WHITEOUT_PREFIX
+from layerview.layer.override import OVERRIDE
 from layerview.layer.whiteouts import Whiteouts
 from layerview.text import printable
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
@@ -28,7 +27,7 @@ def write_file(
         mode: its permissions.
         sync: False leaves the fsyncs to a later `sync_all`.
     """
-    temporary = os.path.join(scratch, secrets.token_hex(16))
+    temporary = os.path.join(scratch, os.urandom(16).hex())
     try:
         with named(temporary):
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -119,7 +118,7 @@ class Intents:
             intent: what is to be done.
             sync: False where it need not outlast the machine.
         """
-        name = secrets.token_hex(16)
+        name = os.urandom(16).hex()
         temporary = os.path.join(self._scratch, f"intent-{name}")
         intent.path = os.path.join(self.folder, name)
         try:

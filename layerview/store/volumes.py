@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
@@ -85,7 +84,7 @@ def is_anonymous(name: str) -> bool:
 
 def new_name() -> str:
     """Make up the name of a volume that nobody gave one."""
-    return secrets.token_hex(32)
+    return os.urandom(32).hex()
 
 
 def home(root: str, name: str) -> str:
@@ -211,7 +210,7 @@ def user(writing: Writing, name: str, *, but: str = "") -> str:
 def take_away(area: Area, name: str) -> None:
     """Delete a volume, whoever uses it; the lock must be held."""
     place = home(area.root, name)
-    going = os.path.join(area.own, "removing", GOING + secrets.token_hex(16))
+    going = os.path.join(area.own, "removing", GOING + os.urandom(16).hex())
     make_folders(os.path.dirname(going))
     with named(place):
         try:

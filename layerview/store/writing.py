@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -111,7 +110,7 @@ class Writing:
         with self.lock.hold():
             there = [self.has_layer(driver, chain) for chain in chains]
             missing = [chain for chain, found in zip(chains, there, strict=True) if not found]
-            ids = [secrets.token_hex(32) for _ in missing]
+            ids = [os.urandom(32).hex() for _ in missing]
             uses = list(dict.fromkeys(chains))
             intent = self.intents.note(Intent("load", driver, ids, missing, uses))
             self._held.append(intent)
@@ -187,7 +186,7 @@ class Writing:
             known = self._ids.pop((driver, chain), None)
             if known is not None:
                 return known
-        id = secrets.token_hex(32)
+        id = os.urandom(32).hex()
         self._held.append(self.intents.note(Intent("load", driver, [id])))
         return id
 
@@ -424,7 +423,7 @@ class Writing:
             self.notes.append(f"{error}; the layer's folder, if there is one, stays")
             _remove_folder(folder)
             return
-        going = f"{folder}-{secrets.token_hex(32)}-removing"
+        going = f"{folder}-{os.urandom(32).hex()}-removing"
         with named(folder):
             os.rename(folder, going)
             sync_folder(layout.layers)

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from layerview.errors import DamageError, LayerviewError, LimitError
-from layerview.layer.apply import OVERRIDE, apply
+from layerview.layer.apply import apply
 from layerview.layer.attributes import AttributeSetter
 from layerview.layer.folder import read_folder
+from layerview.layer.override import OVERRIDE
 from layerview.layer.whiteouts import Whiteouts
 from tests.layer.applying import Unpacked, opened, unpack
 from tests.layer.layers import Dribble

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 
 from layerview.errors import DamageError, NotFoundError
-from layerview.layer.apply import OVERRIDE
 from layerview.layer.beneath import file_data
+from layerview.layer.override import OVERRIDE
 from layerview.layer.pack import pack_changes, pack_folder
 from layerview.layer.tree_changes import Change, compare_trees
 from layerview.layer.whiteouts import Whiteouts
