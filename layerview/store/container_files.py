@@ -213,6 +213,75 @@ def host_config(asked: Mapping[str, object]) -> dict[str, object]:
     return nothing | dict(asked)
 
 
+def volume_point(
+    root: str, name: str, target: str, *, asked: bool, read_only: bool = False, copy: bool = True
+) -> dict[str, object]:
+    """Return the mount point of a volume.
+
+    Args:
+        root: the area's folder.
+        name: the volume's.
+        target: where containers see it.
+        asked: somebody named it; else it goes with the container (`rm --volumes`).
+        read_only: it can't be written there.
+        copy: it is filled with what the image has there.
+    """
+    if not asked:
+        return _point("", target, name=name, kind="volume", read_only=read_only)
+    spec: dict[str, object] = {"Type": "volume", "Source": name, "Target": target}
+    if read_only:
+        spec["ReadOnly"] = True
+    if not copy:
+        spec["VolumeOptions"] = {"NoCopy": True}
+    words = [word for word, told in (("ro", read_only), ("nocopy", not copy)) if told]
+    source = os.path.join(root, "volumes", name, "_data")
+    found = _point(source, target, name=name, kind="volume", read_only=read_only)
+    return found | {"Relabel": ",".join(words) or "z", "Spec": spec}
+
+
+def bind_point(
+    source: str, target: str, *, read_only: bool = False, make_source: bool = True
+) -> dict[str, object]:
+    """Return the mount point of a folder or file of the machine.
+
+    Args:
+        source: its path.
+        target: where the container sees it.
+        read_only: it can't be written there.
+        make_source: it is made where it is not there, as -v does and --mount does not.
+    """
+    spec: dict[str, object] = {"Type": "bind", "Source": source, "Target": target}
+    if read_only:
+        spec["ReadOnly"] = True
+    found = _point(source, target, name="", kind="bind", read_only=read_only)
+    if read_only and make_source:
+        found["Relabel"] = "ro"
+    return found | {
+        "Propagation": "rprivate",
+        "Spec": spec,
+        "SkipMountpointCreation": not make_source,
+    }
+
+
+def tmpfs_point(target: str) -> dict[str, object]:
+    """Return the mount point of an empty folder in memory."""
+    found = _point("", target, name="", kind="tmpfs", read_only=False)
+    return found | {"Spec": {"Type": "tmpfs", "Target": target}}
+
+
+def _point(source: str, target: str, *, name: str, kind: str, read_only: bool) -> dict[str, object]:
+    return {
+        "Source": source,
+        "Destination": target,
+        "RW": not read_only,
+        "Name": name,
+        "Driver": "local" if kind == "volume" else "",
+        "Type": kind,
+        "Spec": {},
+        "SkipMountpointCreation": False,
+    }
+
+
 def to_json(document: object) -> bytes:
     """Write a document as Docker does: compact, and a line's end behind it."""
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"

@@ -45,6 +45,7 @@ from layerview.store.layout import Layout, driver_id, is_container_id
 from layerview.store.liveness import (
     LOCK,
     Holder,
+    is_lost,
     last_heard,
     moment,
     now,
@@ -185,7 +186,9 @@ def container_lock(area: Area, id: str) -> int | None:
     try:
         if not _is_at(path, fd):
             raise NotFoundError(f"container {id[:12]} is being removed")
-        _settle_state(area, id, fd)
+        if not _settle_state(area, id, fd):
+            os.close(fd)
+            return None
         os.ftruncate(fd, 0)
     except BaseException:
         os.close(fd)
@@ -208,28 +211,39 @@ def _has_ended(state: object, holder: Holder) -> bool:
     return moment(state.get("FinishedAt")) >= moment(holder.started)
 
 
-def _settle_state(area: Area, id: str, fd: int) -> None:
-    """Write down what is true of a container whose lock this process has."""
-    holder = Holder.from_bytes(os.pread(fd, 4096, 0))
-    if holder is None:
-        return
-    written = last_heard(folder_of(area, id), id, os.fstat(fd).st_mtime)
+def _settle_state(area: Area, id: str, fd: int) -> bool:
+    """Write down what is true of a container whose lock this process has.
 
-    def put_right(state: object) -> dict[str, object] | None:
+    Returns:
+        False: an engine has it, and it lives.
+    """
+    holder = Holder.from_bytes(os.pread(fd, 4096, 0))
+    written = last_heard(folder_of(area, id), id, os.fstat(fd).st_mtime if holder else 0)
+    runs = False
+
+    def put_right(document: dict[str, object]) -> None:
+        nonlocal runs
+        state = document.get("State")
         if not isinstance(state, dict):
-            return None
-        found = true_state(state, held=False, holder=holder, written=written)
-        return found if found != state else None
+            return
+        found = true_state(
+            state,
+            held=False,
+            holder=holder,
+            written=written,
+            lost=lambda pid: is_lost(area.root, id, pid),
+        )
+        runs = found.get("Running") is True
+        document["State"] = found
 
     # A config that can't be read keeps nobody from removing the container.
     with suppress(LayerviewError):
-        if put_right(_document(area, id).get("State")) is None:
-            return
-
-        def change(document: dict[str, object]) -> None:
-            document["State"] = put_right(document.get("State")) or document.get("State")
-
-        change_container(area, id, change)
+        document = _document(area, id)
+        before = document.get("State")
+        put_right(document)
+        if document.get("State") != before:
+            change_container(area, id, put_right)
+    return not runs
 
 
 # --- making ---

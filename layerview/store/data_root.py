@@ -36,7 +36,7 @@ from layerview.store.layout import (
     sha256_digest,
     whiteouts_of,
 )
-from layerview.store.liveness import LOCK, Holder, last_heard, look, true_state
+from layerview.store.liveness import LOCK, Holder, is_lost, last_heard, look, true_state
 from layerview.text import printable
 
 _MAX_TEXT = 4096
@@ -508,13 +508,19 @@ class DataRoot:
         path = self._config(container_id, LOCK)
         held, holder, written = self._look(path)
         found = self._object(container_id, "config.v2.json")
-        if found is None or holder is None:
+        if found is None or found.optional_inner("State") is None:
             return found
-        state = found.optional_inner("State")
-        if state is None:
+        state = found.mapping("State")
+        if holder is None and state.get("Running") is not True:
             return found
         heard = last_heard(os.path.dirname(path), container_id, written)
-        true = true_state(found.mapping("State"), held=held, holder=holder, written=heard)
+        true = true_state(
+            state,
+            held=held,
+            holder=holder,
+            written=heard,
+            lost=lambda pid: is_lost(self.path, container_id, pid),
+        )
         document = {**found.values(), "State": true}
         return Fields(document, printable(self._config(container_id)))
 

@@ -10,11 +10,11 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from layerview.store.locks import flock
+from layerview.store.locks import flock, live_engine
 from layerview.times import rfc3339
 
 LOCK = "layerview.lock"
@@ -24,6 +24,8 @@ NEVER = "0001-01-01T00:00:00Z"
 KILLED, REBOOTED = 137, 255
 """Exit codes of what was killed, and of what ended with the machine."""
 _MOST = 4096
+_TRIES = 20
+"""Attempts to take a lock at least, however slow the machine is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +112,11 @@ def take(path: str, patience: float) -> int | None:
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        end, pause = time.monotonic() + patience, 0.0005
+        end, pause, tries = time.monotonic() + patience, 0.0005, 0
         while not flock(fd, fcntl.LOCK_EX):
-            if time.monotonic() > end:
+            tries += 1
+            # On a busy machine the time may be over before much was tried.
+            if time.monotonic() > end and tries > _TRIES:
                 os.close(fd)
                 return None
             time.sleep(pause)
@@ -124,7 +128,12 @@ def take(path: str, patience: float) -> int | None:
 
 
 def true_state(
-    state: Mapping[str, object], *, held: bool, holder: Holder | None, written: float
+    state: Mapping[str, object],
+    *,
+    held: bool,
+    holder: Holder | None,
+    written: float,
+    lost: Callable[[int], bool],
 ) -> dict[str, object]:
     """Put right what a container's State says by what its lock says.
 
@@ -133,21 +142,44 @@ def true_state(
         held: whether the lock is held.
         holder: what is written in it.
         written: seconds since 1970 when something was last heard of the container.
+        lost: whether a first process that is not ours is gone, and its engine too.
     """
     found = dict(state)
-    if holder is None:
-        return found  # never started by us, or about to be
     running = found.get("Running") is True
-    ended = not running and moment(found.get("FinishedAt")) >= moment(holder.started)
-    if ended or (running and found.get("Pid") != holder.pid):
-        # The keeper has said how it ended; or an engine has it.
+    if holder is None or (running and found.get("Pid") != holder.pid):
+        # Never started by us, or about to be; or an engine has it, or had it.
+        pid = found.get("Pid")
+        if running and not held and isinstance(pid, int) and pid > 0 and lost(pid):
+            return found | stopped(REBOOTED, _time(int(written * 1e9)))
         return found
+    ended = not running and moment(found.get("FinishedAt")) >= moment(holder.started)
+    if ended:
+        return found  # the keeper has said how
     if not running:
         found |= {"StartedAt": holder.started, "OOMKilled": False, "Dead": False, "Error": ""}
     if held:
         return found | {"Running": True, "Pid": holder.pid, "ExitCode": 0}
     code = KILLED if holder.boot == boot_id() else REBOOTED
     return found | stopped(code, _time(int(written * 1e9)))
+
+
+def is_lost(root: str, id: str, pid: int) -> bool:
+    """Whether an engine that had a container is gone, and the container's first process too.
+
+    Args:
+        root: the data root.
+        id: the container's ID.
+        pid: of the process, as the engine counted.
+    """
+    try:
+        with open(f"/proc/{pid}/cgroup", "rb") as file:
+            if id.encode() in file.read(1 << 16):
+                return False
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return False
+    return live_engine(root) is None
 
 
 def stopped(code: int, when: str) -> dict[str, object]:
@@ -180,17 +212,19 @@ def moment(text: object) -> str:
     return f"{whole}.{fraction:0<9}"
 
 
-def last_heard(folder: str, id: str, moment: float) -> float:
+def last_heard(folder: str, id: str, started: float) -> float:
     """Return when a container last wrote something, in seconds since 1970.
 
     Args:
         folder: the container's.
         id: its ID.
-        moment: when its lock was written, as it started.
+        started: when its lock was written; 0 where it has none.
     """
-    with suppress(OSError):
-        return max(moment, os.lstat(os.path.join(folder, f"{id}-json.log")).st_mtime)
-    return moment
+    found = started
+    for name in (f"{id}-json.log",) if started else (f"{id}-json.log", "config.v2.json"):
+        with suppress(OSError):
+            found = max(found, os.lstat(os.path.join(folder, name)).st_mtime)
+    return found
 
 
 def read(path: str) -> tuple[bool, Holder | None, float] | None:

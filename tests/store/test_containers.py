@@ -19,6 +19,7 @@ import pytest
 
 from layerview.errors import LayerviewError, NotFoundError, UsageError
 from layerview.store.area import Area
+from layerview.store.container_files import volume_point
 from layerview.store.containers import (
     ContainerRuns,
     NameInUse,
@@ -165,7 +166,7 @@ def test_when_the_body_fails_nothing_stays(root: Path, area: Area) -> None:
     def fail(making: object) -> None:
         raise RuntimeError("enough")
 
-    point = containers.volume_point(root, "fresh", "/v")
+    point = volume_point(str(root), "fresh", "/v", asked=True)
     with area.writing() as writing, pytest.raises(RuntimeError, match="enough"):
         containers.make(writing, containers.new(area, "a:1", "x", mount_points={"/v": point}), fail)
     assert areas.folders(root) == before
@@ -288,8 +289,9 @@ def test_a_look_at_a_container_keeps_nobody_from_starting_it(root: Path, area: A
         while not stop.is_set():
             fd = os.open(path, os.O_RDONLY)
             fcntl.flock(fd, fcntl.LOCK_SH)
-            time.sleep(0.002)
+            time.sleep(random.uniform(0.0001, 0.002))
             os.close(fd)
+            time.sleep(random.uniform(0.0001, 0.004))
 
     looking = threading.Thread(target=look)
     looking.start()
@@ -303,17 +305,40 @@ def test_a_look_at_a_container_keeps_nobody_from_starting_it(root: Path, area: A
         looking.join()
 
 
-def test_an_engines_containers_are_as_it_says(root: Path, area: Area) -> None:
+def run_by_an_engine(document: dict[str, Any]) -> None:
+    state = {"Running": True, "Pid": 2**22 - 3, "StartedAt": "2026-01-02T03:04:05Z"}
+    document["State"] |= state
+
+
+@pytest.mark.parametrize("ours", [False, True], ids=["never ours", "ours once"])
+def test_a_live_engines_containers_are_as_it_says(root: Path, area: Area, ours: bool) -> None:
     id = containers.created(root, "a:1", "steady").id
-    with kept(area, id, started=LONG_AGO) as shim:
-        end(shim)
-
-        # An engine had it afterwards, and its own process is another.
-        def run(document: dict[str, Any]) -> None:
-            document["State"] |= {"Running": True, "Pid": 17, "StartedAt": "2026-01-02T03:04:05Z"}
-
-        change_container(area, id, run)
+    if ours:
+        with kept(area, id, started=LONG_AGO) as shim:
+            end(shim)
+    change_container(area, id, run_by_an_engine)
+    (root / "volumes").mkdir()
+    with open(root / "volumes/metadata.db", "wb") as database:
+        fcntl.flock(database, fcntl.LOCK_EX)
         assert area.data.container(id).status == "running"
+        assert container_lock(area, id) is None
+        assert config(area, id)["State"]["Running"] is True
+
+
+@pytest.mark.parametrize("ours", [False, True], ids=["never ours", "ours once"])
+def test_the_containers_of_an_engine_that_was_killed_have_ended(
+    root: Path, area: Area, ours: bool
+) -> None:
+    id = containers.created(root, "a:1", "steady").id
+    if ours:
+        with kept(area, id, started=LONG_AGO) as shim:
+            end(shim)
+    change_container(area, id, run_by_an_engine)
+    record = area.data.container(id)
+    assert (record.status, record.exit_code) == ("exited", 255)
+    with area.writing() as writing:
+        writing.remove_container(id)
+    assert containers.of(root) == set()
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"shim":1}', b"\xff" * 9000, b"[" * 4000])
@@ -423,9 +448,9 @@ def test_what_is_left_of_a_container_without_a_folder_can_be_removed(
 def test_volumes_without_a_name_go_with_their_last_container(root: Path, area: Area) -> None:
     anonymous, shared = "a" * 64, "b" * 64
     points = {
-        "/a": containers.volume_point(root, anonymous, "/a", asked=False),
-        "/b": containers.volume_point(root, shared, "/b", asked=False),
-        "/n": containers.volume_point(root, "data", "/n"),
+        "/a": volume_point(str(root), anonymous, "/a", asked=False),
+        "/b": volume_point(str(root), shared, "/b", asked=False),
+        "/n": volume_point(str(root), "data", "/n", asked=True),
     }
     one = containers.created(root, "a:1", "one", mount_points=points)
     two = containers.created(root, "a:1", "two", mount_points={"/b": points["/b"]})

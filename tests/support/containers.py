@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from layerview.store.area import Area
@@ -73,21 +73,6 @@ def created(root: Path, image: str, name: str, *, id: str = "", **more: object) 
     area = Area.open(str(root))
     with area.writing() as writing:
         return make(writing, new(area, image, name, id=id, **more))
-
-
-def volume_point(root: Path, name: str, target: str, *, asked: bool = True) -> Mapping[str, object]:
-    """Return a mount point as Docker writes it for a volume."""
-    spec = {"Type": "volume", "Source": name, "Target": target} if asked else {}
-    return {
-        "Source": str(root / "volumes" / name / "_data") if asked else "",
-        "Destination": target,
-        "RW": True,
-        "Name": name,
-        "Driver": "local",
-        "Type": "volume",
-        "Spec": spec,
-        "SkipMountpointCreation": False,
-    }
 
 
 def of(root: Path) -> set[str]:

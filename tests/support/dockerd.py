@@ -106,6 +106,11 @@ class Dockerd:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
+    def log(self) -> str:
+        """What the engine has said so far."""
+        return (self._folder / "log").read_text(errors="replace")
+
+    @property
     def pid(self) -> int:
         """The engine's own process, below the one that made its namespaces."""
         outer = self._process.pid

@@ -1,0 +1,284 @@
+"""A real engine on an area with our containers and volumes, and layerview on those it made."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from layerview.cli.main import main
+from layerview.containers.init_layer import fill
+from layerview.layer.tree_changes import Change
+from layerview.store.area import Area
+from layerview.store.container_files import bind_point, volume_point
+from layerview.store.containers import NewContainer, change_container
+from layerview.store.data_root import DataRoot
+from layerview.store.inventory import container_size
+from layerview.store.volumes import Volumes, inspect, listed, new_name
+from layerview.text import printable
+from tests.support import archives, areas, containers, tars
+from tests.support.dockerd import Dockerd
+
+BUSYBOX = Path("/bin/busybox")
+SCRIPT = "echo again; cat /new /data/kept"
+STARTED, FINISHED = "2026-01-02T03:04:05.123456789Z", "2026-01-02T03:04:07.5Z"
+
+pytestmark = [
+    pytest.mark.conformance,
+    pytest.mark.skipif(os.geteuid() != 0, reason="an engine needs root"),
+    pytest.mark.skipif(not BUSYBOX.exists(), reason="busybox is not installed"),
+]
+
+
+@dataclass
+class Made:
+    """An area with containers of ours, of an image that needs nothing of this machine."""
+
+    root: Path
+    driver: str
+    plain: NewContainer
+    ended: NewContainer
+    anonymous: str
+
+
+def build(root: Path, driver: str, folder: Path) -> Made:
+    layer = tars.layer(
+        tars.folder("bin"),
+        tars.file("bin/busybox", BUSYBOX.read_bytes(), mode=0o755),
+        *(tars.symlink(f"bin/{name}", "busybox") for name in ("sh", "cat", "echo", "ls")),
+        tars.folder("srv"),
+        tars.file("srv/old", b"old"),
+    )
+    config = {"Cmd": ["sh"], "Env": ["PATH=/bin"], "Volumes": {"/vol": {}}}
+    spec = archives.image(layer, tags=["bb:1"], config=config)
+    archive = archives.docker_archive(folder / "bb.tar", spec)
+    assert main(["load", "-i", str(archive), "--driver", driver, "--root", str(root)]) == 0
+    area = Area.open(str(root))
+    shared = folder / "shared"
+    shared.mkdir()
+    anonymous = new_name()
+    with area.writing() as writing:
+        plain = ours(
+            area,
+            "plain",
+            {"/vol": volume_point(str(root), anonymous, "/vol", asked=False)},
+            binds=(),
+        )
+        make(writing, plain)
+        Volumes(writing).create("data")
+        (root / "volumes/data/_data/kept").write_text("kept\n")
+        ended = ours(
+            area,
+            "ended",
+            {
+                "/data": volume_point(str(root), "data", "/data", asked=True),
+                "/plain": volume_point(str(root), "data", "/plain", asked=True, copy=False),
+                "/shared": bind_point(str(shared), "/shared", read_only=True),
+                "/srv2": bind_point(str(shared), "/srv2"),
+                "/vol": volume_point(str(root), new_name(), "/vol", asked=False),
+            },
+            binds=(
+                f"{shared}:/shared:ro",
+                f"{shared}:/srv2",
+                "data:/data",
+                "data:/plain:nocopy",
+            ),
+            args=("-c", SCRIPT),
+        )
+        make(writing, ended)
+        with writing.driver(driver).mounted(ended.mount_id) as merged:
+            Path(merged, "new").write_text("new\n")
+            Path(merged, "srv/old").unlink()
+            Path(merged, "bin/ls").unlink()
+            Path(merged, "bin/ls").write_text("changed")
+    home = root / "containers" / ended.id
+    log = [
+        {"log": f"{word}\n", "stream": stream, "time": STARTED}
+        for word, stream in (("out", "stdout"), ("err", "stderr"))
+    ]
+    (home / f"{ended.id}-json.log").write_text("".join(json.dumps(line) + "\n" for line in log))
+
+    def end(document: dict[str, Any]) -> None:
+        document["HasBeenStartedBefore"] = True
+        document["State"] |= {"ExitCode": 3, "StartedAt": STARTED, "FinishedAt": FINISHED}
+
+    change_container(area, ended.id, end)
+    return Made(root, driver, plain, ended, anonymous)
+
+
+def ours(
+    area: Area, name: str, points: dict[str, Any], *, binds: tuple[str, ...], args: Any = ()
+) -> NewContainer:
+    wanted = containers.new(area, "bb:1", name, mount_points=points, binds=binds)
+    wanted.path, wanted.args = "sh", args
+    changed = {"Cmd": ["sh", *args], "Volumes": {"/vol": {}}, "Labels": {"a": "b"}}
+    streams = {"AttachStdout": True, "AttachStderr": True}
+    wanted.config = {**wanted.config, **changed, **streams}
+    return wanted
+
+
+def make(writing: Any, wanted: NewContainer) -> None:
+    below = writing.area.data.layer(wanted.driver, wanted.parent).cache_id
+    with writing.new_container(wanted) as making:
+        fill(writing.driver(wanted.driver), making.init_id, below)
+        writing.driver(wanted.driver).create_writable(making.mount_id, making.init_id)
+
+
+@pytest.fixture(scope="module", params=["overlay2", "vfs"])
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("containers")
+    return build(folder / "area", request.param, folder)
+
+
+@pytest.fixture(scope="module")
+def engine(made: Made) -> Iterator[Dockerd]:
+    with Dockerd(made.driver, made.root) as here:
+        yield here
+
+
+def shown(engine: Dockerd, *words: object) -> list[dict[str, Any]]:
+    found = engine.docker(*words, "--format", "{{json .}}").decode().splitlines()
+    return [json.loads(line) for line in found]
+
+
+def test_it_loads_them_without_a_word(made: Made, engine: Dockerd) -> None:
+    engine.docker("ps", "--all")
+    complaints = [
+        line
+        for line in engine.log.splitlines()
+        if re.search("level=(warn|err|fatal)", line)
+        and re.search(f"container|volume|mount|{made.plain.id[:12]}|{made.ended.id[:12]}", line)
+        # What it says on an empty data root, too.
+        and not re.search("containerd|snapshotter|blkio|cgroup", line)
+    ]
+    assert complaints == []
+
+
+def test_it_lists_them(made: Made, engine: Dockerd) -> None:
+    found = {one["Names"]: one for one in shown(engine, "ps", "--all", "--no-trunc", "--size")}
+    assert set(found) >= {"plain", "ended"}
+    for name, record in (("plain", made.plain), ("ended", made.ended)):
+        assert found[name]["ID"] == record.id
+        assert found[name]["Image"] == "bb:1"
+        assert found[name]["Networks"] == "none"
+    assert found["plain"]["Status"] == "Created"
+    assert found["ended"]["Status"].startswith("Exited (3) ")
+    assert found["ended"]["Command"] == f"\"sh -c '{SCRIPT}'\""
+    assert set(found["ended"]["Mounts"].split(",")) > {"data"}
+    ours = Area.open(str(made.root)).data
+    size = container_size(ours, ours.container("ended"))
+    assert found["ended"]["Size"].split(" ")[0] == f"{size}B"
+
+
+@pytest.mark.parametrize("name", ["plain", "ended"])
+def test_it_inspects_them_as_one_that_it_made_itself(
+    made: Made, engine: Dockerd, name: str
+) -> None:
+    record = getattr(made, name)
+    twin = f"{name}-twin"
+    binds = [word for each in record.binds for word in ("--volume", each)]
+    words = ("create", "--network", "none", "--name", twin, "--label", "a=b", *binds)
+    engine.docker(*words, "bb:1", "sh", *record.args)
+    try:
+        documents = [engine.inspect(name), engine.inspect(twin)]
+    finally:
+        engine.docker("rm", "--volumes", twin)
+    for document in documents:
+        id = document.pop("Id")
+        for key in ("Created", "Name"):
+            assert document.pop(key)
+        assert document["Config"].pop("Hostname") == id[:12]
+        del document["GraphDriver"]["Data"]
+        for mount in document["Mounts"]:
+            if len(mount.get("Name", "")) == 64:
+                assert mount["Source"].endswith(f"volumes/{mount.pop('Name')}/_data")
+                del mount["Source"]
+        (document["HostConfig"]["Binds"] or []).sort()
+        document["Mounts"].sort(key=lambda mount: mount["Destination"])
+    state = documents[0].pop("State"), documents[1].pop("State")
+    assert state[0].keys() == state[1].keys()
+    if name == "plain":
+        assert state[0] == state[1]
+    assert documents[0] == documents[1]
+
+
+def test_it_tells_what_they_changed_and_wrote(made: Made, engine: Dockerd) -> None:
+    found = set(engine.docker("diff", "ended").decode().splitlines())
+    # /shared and the like are there from the mounts of a start, which it never had.
+    assert found == {"C /bin", "C /bin/ls", "A /new", "C /srv", "D /srv/old"}
+    area = Area.open(str(made.root))
+    record = area.data.container("ended")
+    assert found == {
+        str(change) if not isinstance(change, Change) else words(change)
+        for change in driver_changes(area, record.driver, record.mount_id, record.init_id)
+    }
+    assert engine.docker("diff", "plain") == b""
+    assert engine.docker("logs", "--timestamps", "ended").decode() == f"{STARTED} out\n"
+
+
+def words(change: Change) -> str:
+    return f"{change.kind} /{printable(change.path)}"
+
+
+def driver_changes(area: Area, driver: str, mount_id: str, init_id: str) -> list[Change]:
+    from layerview.drivers.probe import make_driver
+
+    return make_driver(driver, area.root).changes(mount_id, init_id)
+
+
+def test_it_lists_and_inspects_the_volumes(made: Made, engine: Dockerd) -> None:
+    names = {one["Name"] for one in shown(engine, "volume", "ls")}
+    data = DataRoot(str(made.root))
+    assert names == {volume.name for volume in listed(data)} > {"data", made.anonymous}
+    found = json.loads(engine.docker("volume", "inspect", "data"))[0]
+    assert found["Mountpoint"] == inspect(data, "data").folder
+    assert found["Driver"] == "local"
+    assert found["Options"] in (None, {})
+    users = engine.docker("ps", "-a", "--filter", "volume=data", "--format", "{{.Names}}")
+    assert (
+        users.decode().split() == [user.name for user in inspect(data, "data").users] == ["ended"]
+    )
+    unused = shown(engine, "volume", "ls", "--filter", "dangling=true")
+    assert [one["Name"] for one in unused] == [v.name for v in listed(data) if not v.users] == []
+
+
+def test_it_starts_them(made: Made, engine: Dockerd) -> None:
+    assert engine.docker("start", "--attach", "ended") == b"again\nnew\nkept\n"
+    assert engine.docker("logs", "ended") == b"out\nagain\nnew\nkept\n"
+    record = DataRoot(str(made.root)).container("ended")
+    assert (record.status, record.exit_code) == ("exited", 0)
+    assert (record.started or "") > STARTED
+    # One that is live, and its data root read by us.
+    engine.docker(
+        "run",
+        "--detach",
+        "--network",
+        "none",
+        "--name",
+        "live",
+        "bb:1",
+        "sh",
+        "-c",
+        "cat <>/dev/ptmx",
+    )
+    assert DataRoot(str(made.root)).container("live").status == "running"
+    engine.docker("rm", "--force", "live")
+
+
+def test_it_removes_them(made: Made, engine: Dockerd) -> None:
+    engine.docker("rm", "--volumes", "plain")
+    engine.docker("rm", "ended")
+    names = {one["Name"] for one in shown(engine, "volume", "ls")}
+    assert made.anonymous not in names
+    assert "data" in names
+    engine.docker("volume", "rm", "data")
+    assert made.plain.mount_id not in areas.folders(made.root, made.driver)
+    assert f"{made.ended.mount_id}-init" not in areas.folders(made.root, made.driver)
+    assert not containers.of(made.root) & {made.plain.id, made.ended.id}
+    assert not (made.root / "volumes/data").exists()
