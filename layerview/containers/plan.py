@@ -1,8 +1,13 @@
-"""What is asked of a container, and what its start needs to know."""
+"""What is asked of a container, and what its start needs to know.
+
+Named tuples, for a class of these is made in a tenth of the time of a dataclass: a start waits for
+all of them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from layerview.errors import LayerviewError
 
@@ -21,8 +26,7 @@ class StartError(LayerviewError):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class MountWish:
+class MountWish(NamedTuple):
     """A mount as `-v` or `--mount` asks for it."""
 
     kind: str
@@ -67,8 +71,7 @@ class Options:
     driver: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Bind:
+class Bind(NamedTuple):
     """A folder or file of the machine that shows in the container."""
 
     source: str
@@ -80,8 +83,7 @@ class Bind:
     """"bind", or "tmpfs": an empty folder in memory, without a source."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """All that a start needs; the rest is on disk."""
 
     id: str
@@ -116,8 +118,7 @@ class Plan:
     """The layer goes with the container: nothing of it need reach the disk."""
 
 
-@dataclass(frozen=True, slots=True)
-class ExecPlan:
+class ExecPlan(NamedTuple):
     """A command for a running container."""
 
     args: tuple[str, ...]
