@@ -155,7 +155,7 @@ def host_config(asked: Mapping[str, object]) -> dict[str, object]:
         "VolumesFrom": None,
         "CapAdd": None,
         "CapDrop": None,
-        "CgroupnsMode": "host",
+        "CgroupnsMode": _cgroup_mode(),
         "Dns": [],
         "DnsOptions": [],
         "DnsSearch": [],
@@ -211,6 +211,12 @@ def host_config(asked: Mapping[str, object]) -> dict[str, object]:
         "ReadonlyPaths": list(READ_ONLY),
     }
     return nothing | dict(asked)
+
+
+def _cgroup_mode() -> str:
+    """Return Docker's default: a namespace of one's own where there is one hierarchy alone."""
+    unified = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+    return "private" if unified else "host"
 
 
 def volume_point(

@@ -282,3 +282,130 @@ def test_it_removes_them(made: Made, engine: Dockerd) -> None:
     assert f"{made.ended.mount_id}-init" not in areas.folders(made.root, made.driver)
     assert not containers.of(made.root) & {made.plain.id, made.ended.id}
     assert not (made.root / "volumes/data").exists()
+
+
+# --- the other way round ---
+
+
+@dataclass
+class Theirs:
+    """An area on which an engine made containers, and what it said of them when it was ended."""
+
+    root: Path
+    driver: str
+    inspected: dict[str, Any]
+    diffs: dict[str, set[str]]
+    sizes: dict[str, int]
+    volumes: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module", params=["overlay2", "vfs"])
+def theirs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Theirs:
+    driver: str = request.param
+    folder = tmp_path_factory.mktemp("theirs")
+    root = folder / "area"
+    build(root, driver, folder)
+    area = Area.open(str(root))
+    with area.writing() as writing:
+        for record in area.data.containers():
+            writing.remove_container(record.id, volumes=True)
+    with Dockerd(driver, root) as engine:
+        create = ("create", "--network", "none", "--label", "a=b")
+        engine.docker(*create, "--name", "created", "-it", "--volume", "data:/data:ro", "bb:1")
+        ended = ("--name", "ended", "--tmpfs", "/t", "--volume", f"{folder / 'shared'}:/s", "bb:1")
+        engine.docker(*create, *ended, "sh", "-c", "echo x >/new; echo out; exit 4")
+        engine.docker(*create, "--name", "killed", "bb:1", "sh", "-c", "cat <>/dev/ptmx")
+        assert engine.docker("start", "ended", "killed")
+        assert engine.docker("wait", "ended") == b"4\n"
+        names = ("created", "ended", "killed")
+        found = Theirs(
+            root,
+            driver,
+            {name: engine.inspect(name) for name in names},
+            {name: set(engine.docker("diff", name).decode().splitlines()) for name in names},
+            {
+                one["Names"][0].removeprefix("/"): one.get("SizeRw", 0)
+                for one in engine.api("/containers/json?all=1&size=1")
+            },
+            json.loads(engine.docker("volume", "inspect", *words_of(engine, "volume", "ls", "-q"))),
+        )
+        # As by a loss of power: nobody writes down how the container ended.
+        os.kill(engine.pid, 9)
+        return found
+
+
+def words_of(engine: Dockerd, *words: str) -> list[str]:
+    return engine.docker(*words).decode().split()
+
+
+def test_layerview_lists_the_engines_containers(theirs: Theirs) -> None:
+    data = DataRoot(str(theirs.root))
+    records = {record.name: record for record in data.containers()}
+    assert set(records) == {"created", "ended", "killed"}
+    for name, record in records.items():
+        said = theirs.inspected[name]
+        assert record.id == said["Id"]
+        assert str(record.image_id) == said["Image"]
+        assert record.driver == theirs.driver
+        assert list(record.command) == [said["Path"], *said["Args"]]
+        assert record.created == said["Created"]
+        assert record.started == said["State"]["StartedAt"]
+        assert record.tty is (name == "created")
+        assert container_size(data, record) == theirs.sizes[name]
+        changes = driver_changes(
+            Area.open(str(theirs.root)), theirs.driver, record.mount_id, record.init_id
+        )
+        assert {words(change) for change in changes} == theirs.diffs[name]
+    assert records["created"].status == theirs.inspected["created"]["State"]["Status"] == "created"
+    assert (records["ended"].status, records["ended"].exit_code) == ("exited", 4)
+    assert records["ended"].finished == theirs.inspected["ended"]["State"]["FinishedAt"]
+    # It ran when its engine was killed, and is written down so.
+    assert theirs.inspected["killed"]["State"]["Status"] == "running"
+    assert (records["killed"].status, records["killed"].exit_code) == ("exited", 255)
+
+
+def test_layerview_inspects_them(theirs: Theirs) -> None:
+    data = DataRoot(str(theirs.root))
+    for said in theirs.inspected.values():
+        document = data.container_document(said["Id"])
+        assert document.mapping("Config") == {
+            # What `inspect` leaves out, config.v2.json says as null.
+            **dict.fromkeys(set(document.mapping("Config")) - set(said["Config"])),
+            **said["Config"],
+        }
+        host = data.host_config(said["Id"]).values()
+        assert {key: host[key] for key in said["HostConfig"]} == said["HostConfig"]
+        targets = {mount["Destination"] for mount in said["Mounts"]}
+        assert set(document.mapping("MountPoints")) == targets
+        assert data.container_notes(said["Id"]).values() == {}
+
+
+def test_layerview_lists_and_inspects_the_engines_volumes(theirs: Theirs) -> None:
+    data = DataRoot(str(theirs.root))
+    found = {volume.name: volume for volume in listed(data)}
+    assert set(found) == {volume["Name"] for volume in theirs.volumes}
+    for said in theirs.volumes:
+        volume = found[said["Name"]]
+        assert volume.folder == said["Mountpoint"]
+        users = {
+            name
+            for name, one in theirs.inspected.items()
+            if any(mount.get("Name") == volume.name for mount in one["Mounts"])
+        }
+        assert {user.name for user in volume.users} == users
+    assert [user.name for user in found["data"].users] == ["created"]
+
+
+def test_layerview_removes_them_and_an_engine_misses_nothing(theirs: Theirs) -> None:
+    area = Area.open(str(theirs.root))
+    with area.writing() as writing:
+        for name in ("created", "ended", "killed"):
+            gone = writing.remove_container(theirs.inspected[name]["Id"], volumes=True)
+            assert len(gone) == 1
+        Volumes(writing).remove("data")
+    assert containers.of(theirs.root) == set()
+    assert areas.wrong(theirs.root) == []
+    with Dockerd(theirs.driver, theirs.root) as engine:
+        assert engine.docker("ps", "--all", "--quiet") == b""
+        assert engine.docker("volume", "ls", "--quiet") == b""
+        assert engine.docker("run", "--rm", "--network", "none", "bb:1", "echo", "on") == b"on\n"
