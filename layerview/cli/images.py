@@ -189,7 +189,7 @@ def _with_names(image: ImageUse, matching: list[Callable[[str], bool]]) -> Image
     references, digests = kept(record.references), kept(record.digests)
     if not references and not digests:
         return None
-    return replace(image, record=replace(record, references=references, digests=digests))
+    return replace(image, record=record._replace(references=references, digests=digests))
 
 
 # Tables --------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from layerview.errors import (
     DamageError,
@@ -49,8 +49,7 @@ _HEX = re.compile(r"[a-f0-9]{64}")
 _REMAPPED = re.compile(r"\d{1,10}\.\d{1,10}")
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRecord:
+class ImageRecord(NamedTuple):
     """An image that a data root holds."""
 
     driver: str
@@ -66,8 +65,7 @@ class ImageRecord:
     """Its layers, base first."""
 
 
-@dataclass(frozen=True, slots=True)
-class LayerRecord:
+class LayerRecord(NamedTuple):
     """A layer that a data root holds."""
 
     driver: str
@@ -85,8 +83,7 @@ class LayerRecord:
     """What is needed to make its tar again; None where there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerRecord:
+class ContainerRecord(NamedTuple):
     """A container that a data root holds."""
 
     id: str
@@ -120,7 +117,7 @@ class ContainerRecord:
     tty: bool = False
     error: str = ""
     """Why its last start failed."""
-    document: Fields | None = field(default=None, compare=False, repr=False)
+    document: Fields | None = None
     """All that config.v2.json says, its State put right; None where there is none."""
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from layerview.errors import FormatError
 from layerview.oci.reference import Reference
 from layerview.store.data_root import DataRoot, ImageRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """An image, and whether it was called by a name or by its ID."""
 
     record: ImageRecord
