@@ -64,6 +64,44 @@ GREYS_LIGHT = {
     "cursor-row": "#cdd3d9",
 }
 
+TERMINAL_DARK = (
+    "#222932",
+    "#ff8a80",
+    "#8fcf9a",
+    "#f2c14e",
+    "#8aa0ff",
+    "#e79bd0",
+    "#66d9cf",
+    "#c8cfd6",
+    "#7c8793",
+    "#ffb0a8",
+    "#b5e6bd",
+    "#ffdd8a",
+    "#b3c1ff",
+    "#f5bfe3",
+    "#a0efe8",
+    "#ffffff",
+)
+TERMINAL_LIGHT = (
+    "#1a2028",
+    "#b3261e",
+    "#1d6b30",
+    "#7d4a00",
+    "#2640d0",
+    "#8a2a86",
+    "#0f6674",
+    "#616c78",
+    "#4f5a66",
+    "#c02f26",
+    "#23733a",
+    "#8a5300",
+    "#3a52e0",
+    "#97328f",
+    "#146b7a",
+    "#39424d",
+)
+"""A terminal's 16 colours: each can be read on the background, but for the dark one's black."""
+
 CHIP_DARK = "#0d1014"
 CHIP_LIGHT = "#ffffff"
 
