@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from layerview.store.area import Area, default_root
 from layerview.text import printable
+
+if TYPE_CHECKING:
+    import argparse
+
+    from layerview.cli.flags import Values
+    from layerview.containers.life import Containers
 
 
 def add_area_options(parser: argparse.ArgumentParser, *, driver: bool = True) -> None:
@@ -20,12 +26,12 @@ def add_area_options(parser: argparse.ArgumentParser, *, driver: bool = True) ->
         )
 
 
-def in_area(arguments: argparse.Namespace, work: Callable[[], int]) -> int:
+def in_area(arguments: argparse.Namespace | Values, work: Callable[[], int]) -> int:
     """Do work that writes the area: an ordinary user's as root of a user namespace.
 
     `work` opens the area with `area`; `arguments.root` is settled before, by who one is outside.
     """
-    arguments.root = os.path.abspath(arguments.root) if arguments.root else default_root()
+    settle_root(arguments)
     if os.geteuid() == 0:
         return work()
     from layerview.drivers.namespace import run_in_user_namespace
@@ -33,7 +39,19 @@ def in_area(arguments: argparse.Namespace, work: Callable[[], int]) -> int:
     return run_in_user_namespace(work)
 
 
-def area(arguments: argparse.Namespace, *, create: bool = False) -> Area:
+def settle_root(arguments: argparse.Namespace | Values) -> None:
+    """Make `arguments.root` say where the area is, in a user namespace as well as outside."""
+    arguments.root = os.path.abspath(arguments.root) if arguments.root else default_root()
+
+
+def containers(arguments: argparse.Namespace | Values) -> Containers:
+    """Return the containers of the area that the call names."""
+    from layerview.containers.life import Containers
+
+    return Containers(area(arguments), say)
+
+
+def area(arguments: argparse.Namespace | Values, *, create: bool = False) -> Area:
     """Open the area that the call names."""
     return Area.open(arguments.root, driver=getattr(arguments, "driver", None), create=create)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from layerview.cli.images import image_fields, name_rows
 from layerview.cli.options import parser
 from layerview.cli.output import print_json, table
+from layerview.cli.ps import command_cell
 from layerview.cli.roots import add_root_options, inventory, say_problems
 from layerview.sizes import format_size
 from layerview.store.data_root import ContainerRecord
@@ -193,7 +194,7 @@ def _print_items(
             [
                 item["id"][:12],
                 printable(item["image"] or "?"),
-                _short(" ".join(f"'{word}'" if " " in word else word for word in item["command"])),
+                command_cell(item["command"]),
                 str(len(item["volumes"])),
                 _size(item["size_rw"], binary=binary),
                 ago(item["created"], now),
@@ -226,9 +227,3 @@ def _status(item: Part, now: float) -> str:
     if status == "exited":
         return f"Exited ({item['exit_code']}) {ago(str(finished), now)}"
     return str(status or "?").capitalize()
-
-
-def _short(command: str) -> str:
-    """Shorten a command as Docker does in tables."""
-    text = printable(command)
-    return f'"{text[:19]}…"' if len(text) > 20 else f'"{text}"'

@@ -1,7 +1,10 @@
-"""`layerview inspect`: an image's config, digests and layers, without reading the layers."""
+"""`layerview inspect`: a container, or an image's config, digests and layers, unread."""
 
 from __future__ import annotations
 
+import argparse
+import os
+import re
 from collections.abc import Sequence
 from json import loads
 
@@ -9,6 +12,7 @@ from layerview import settings
 from layerview.cli.describe import layer_fields, title
 from layerview.cli.options import TerminalProgress, parser, report_image
 from layerview.cli.output import print_json
+from layerview.errors import LayerviewError, NotFoundError
 from layerview.oci.instruction import instruction
 from layerview.sizes import format_size
 from layerview.sources.image import Image
@@ -17,17 +21,67 @@ from layerview.sources.resolve import open_image
 from layerview.text import printable
 from layerview.times import utc
 
+_MAY_BE_A_CONTAINER = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]*", re.ASCII)
+
 
 def run(words: Sequence[str]) -> int:
-    """Print what an image says about itself."""
+    """Print what a container is, or what an image says about itself."""
     made = parser(
         "inspect",
-        "Print an image's config, digests and layers. The layers are not read: sizes are known\n"
-        "when the index cache has them, or with --verify, which reads and hashes everything.",
+        "Print a container of the storage area; or, where there is none of that name, an image's\n"
+        "config, digests and layers. The layers are not read: sizes are known when the index\n"
+        "cache has them, or with --verify, which reads and hashes everything.",
         example="layerview inspect app.tar --json",
     )
-    made.add_argument("image", metavar="IMAGE")
+    made.add_argument("image", metavar="CONTAINER|IMAGE")
+    made.add_argument("--type", choices=("container", "image"), help="which of the two it is")
+    made.add_argument(
+        "--root", metavar="PATH", help="a Docker data root; else the storage area (LAYERVIEW_ROOT)"
+    )
     arguments = made.parse_args(words)
+    if arguments.type != "image" and (
+        arguments.type == "container" or _MAY_BE_A_CONTAINER.fullmatch(arguments.image)
+    ):
+        status = _inspect_container(arguments)
+        if status is not None:
+            return status
+    if arguments.root and not os.path.exists(arguments.image):
+        arguments.image = f"data-root:{os.path.abspath(arguments.root)}:{arguments.image}"
+    return _inspect_image(arguments)
+
+
+def _inspect_container(arguments: argparse.Namespace) -> int | None:
+    """Print a container; None where there is none of that name and an image may be meant."""
+    from layerview.cli.area import in_area
+    from layerview.store.area import default_root
+    from layerview.store.data_root import DataRoot
+
+    own, word, only = not arguments.root, arguments.image, arguments.type == "container"
+    root = os.path.abspath(arguments.root) if arguments.root else default_root()
+    if own and not only and not os.path.lexists(os.path.join(root, "image")):
+        return None
+    data = DataRoot(root)
+    try:
+        record = data.container(word)
+    except LayerviewError as error:
+        if not only and (isinstance(error, NotFoundError) or os.path.exists(word)):
+            return None
+        raise
+    called = word.removeprefix("/") in (record.name, record.id)
+    if not called and not only and os.path.exists(word):
+        return None
+    arguments.root = root
+
+    def show() -> int:
+        from layerview.cli.inspect_container import inspect
+
+        return inspect(data, record, json=arguments.json, binary=arguments.binary)
+
+    # What an ordinary user's container changed is hidden from them outside of a namespace.
+    return in_area(arguments, show) if own else show()
+
+
+def _inspect_image(arguments: argparse.Namespace) -> int:
     progress = TerminalProgress()
     with open_image(arguments.image, platform=arguments.platform, progress=progress) as image:
         loaded: list[LoadedLayer] = []

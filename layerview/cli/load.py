@@ -38,7 +38,7 @@ def run(words: Sequence[str]) -> int:
     return in_area(arguments, lambda: _load(arguments))
 
 
-def _driver(root: str, wanted: str | None) -> str:
+def choose_driver_of(root: str, wanted: str | None) -> str:
     """Return the driver to load under; one that the area has already is not tried again."""
     from layerview.drivers.probe import choose_driver, make_driver
 
@@ -60,7 +60,7 @@ def _load(arguments: argparse.Namespace) -> int:
         place.writing(say) as writing,
     ):
         with writing.lock.hold():
-            driver = _driver(place.root, arguments.driver)
+            driver = choose_driver_of(place.root, arguments.driver)
         for image in images:
             if arguments.tag is not None and done:
                 raise UsageError("the file holds several images: one --tag can't name them all")

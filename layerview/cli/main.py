@@ -15,30 +15,61 @@ from types import ModuleType
 from layerview import __version__
 from layerview.errors import LayerviewError, UsageError
 
-COMMANDS = {
-    "images": ("layerview.cli.images", "the images of the storage area or of a Docker data root"),
-    "df": ("layerview.cli.df", "what images, containers and volumes take on the disk"),
-    "layers": ("layerview.cli.layers", "the stack, top first: size, entries, what made it"),
-    "history": ("layerview.cli.history", "what made the image, newest first, as docker history"),
-    "inspect": ("layerview.cli.inspect", "the image's config, digests and layers, unread"),
-    "files": ("layerview.cli.files", "the unified view, or what one layer holds"),
-    "which": ("layerview.cli.which", "the search for a path, layer by layer from the top"),
-    "cat": ("layerview.cli.cat", "a file's content, also of a hidden version"),
-    "extract": ("layerview.cli.extract", "copy a file or folder out of the image"),
-    "waste": ("layerview.cli.waste", "hidden and duplicated bytes, by path and by layer"),
-    "diff": ("layerview.cli.diff", "what differs between two images"),
-    "load": ("layerview.cli.load", "images from a file into the local storage area"),
-    "save": ("layerview.cli.save", "images of the local storage area into a file"),
-    "tag": ("layerview.cli.tag", "another name for an image of the area"),
-    "rmi": ("layerview.cli.rmi", "take a name away, and the image with its last one"),
-    "prune": ("layerview.cli.prune", "delete the images that nothing uses"),
-    "doctor": ("layerview.cli.doctor", "whether the area is sound, and what works here"),
-    "drivers": ("layerview.cli.drivers", "which storage drivers work here, and what others lack"),
+_GROUPS = {
+    "images": {
+        "images": "the images of the storage area or of a Docker data root",
+        "layers": "the stack, top first: size, entries, what made it",
+        "history": "what made the image, newest first, as docker history",
+        "inspect": "a container, or an image's config, digests and layers, unread",
+        "files": "the unified view, or what one layer holds",
+        "which": "the search for a path, layer by layer from the top",
+        "cat": "a file's content, also of a hidden version",
+        "extract": "copy a file or folder out of the image",
+        "waste": "hidden and duplicated bytes, by path and by layer",
+        "diff": "what differs between two images",
+        "load": "images from a file into the local storage area",
+        "save": "images of the local storage area into a file",
+        "tag": "another name for an image of the area",
+        "rmi": "take a name away, and the image with its last one",
+    },
+    "containers": {
+        "run": "a new container of an image, started",
+        "create": "a new container of an image, not started yet",
+        "start": "containers that do not run",
+        "stop": "ask containers to end, and kill them after a while",
+        "restart": "stop containers, and start them again",
+        "kill": "a signal for running containers",
+        "rm": "remove containers, with what they changed",
+        "ps": "the containers that run, or all",
+        "exec": "another command in a running container",
+        "attach": "the input and output of a running container",
+        "logs": "what a container wrote",
+        "wait": "until containers have ended; prints how",
+        "rename": "another name for a container",
+        "commit": "an image of what a container changed",
+        "changes": "what a container changed, as docker diff",
+        "volume": "create, ls, inspect, rm, prune: folders that outlive containers",
+        "container": "prune: the containers that do not run; and the words above",
+    },
+    "the storage area": {
+        "df": "what images, containers and volumes take on the disk",
+        "prune": "delete stopped containers, and images that nothing uses",
+        "doctor": "whether the area is sound, and what works here",
+        "drivers": "which storage drivers work here, and what others lack",
+    },
 }
+_HIDDEN = ("worker",)
+"""What the terminal UI calls."""
+COMMANDS = {
+    name: f"layerview.cli.{name}"
+    for name in (*(name for group in _GROUPS.values() for name in group), *_HIDDEN)
+}
+_OWN_FAILURE = {"run": 125, "exec": 125}
+"""Docker's exit status where layerview fails, and not what it was told to run."""
 
 _USAGE = """\
 usage: layerview [IMAGE...] [--theme dark|light] [--ascii] [--platform P] [--no-cache]
-       layerview COMMAND IMAGE [...]
+       layerview COMMAND [...]
 
 See every layer of a container image, and which layer each file resolves from.
 
@@ -50,8 +81,9 @@ area and then in the Docker Engine. A transport in front of it says where:
   data-root:DIR[:NAME]   data-root:DIR:container:NAME   local:NAME
   docker-daemon:NAME   docker-daemon:container:NAME   docker-daemon:ENGINE::NAME
 
-commands (layerview COMMAND --help tells more):
 {commands}
+
+layerview COMMAND --help tells more.
 
 options:
   --theme NAME    colours of the terminal UI: dark or light
@@ -62,7 +94,8 @@ options:
   --version       print the version
   -h, --help      print this help
 
-Exit status: 0 done; 1 it failed, or a layer is damaged; 2 usage.
+Exit status: 0 done; 1 it failed, or a layer is damaged; 2 usage. run and exec end as Docker's:
+with the command's own, 125 when layerview failed, 126 and 127 when it can't be run or found.
 """
 
 
@@ -72,16 +105,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Millions of small objects live until the end: looking for cycles among them is in vain.
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
+    failed = _OWN_FAILURE.get(words[0], 0) if words else 0
     try:
         status = _run(words)
         sys.stdout.flush()
         return status
     except UsageError as error:
         _complain(str(error))
-        return 2
+        return failed or 2
     except LayerviewError as error:
         _complain(str(error))
-        return 1
+        return failed or 1
     except BrokenPipeError:
         # The reader went away; keep the interpreter from complaining when it flushes again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -91,21 +125,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except MemoryError:
         _complain("there is not enough memory for this image")
-        return 1
+        return failed or 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _complain(f"{where}{(error.strerror or str(error)).lower()}")
-        return 1
+        return failed or 1
 
 
 def _run(words: list[str]) -> int:
     if words and words[0] in COMMANDS:
-        module: ModuleType = importlib.import_module(COMMANDS[words[0]][0])
+        module: ModuleType = importlib.import_module(COMMANDS[words[0]])
         return int(module.run(words[1:]))
     if any(word in ("-h", "--help") for word in words):
         width = max(map(len, COMMANDS))
-        lines = (f"  {name:<{width}}  {about}" for name, (_, about) in COMMANDS.items())
-        sys.stdout.write(_USAGE.format(commands="\n".join(lines)))
+        groups = (
+            "\n".join(
+                [f"{title}:", *(f"  {name:<{width}}  {about}" for name, about in group.items())]
+            )
+            for title, group in _GROUPS.items()
+        )
+        sys.stdout.write(_USAGE.format(commands="\n\n".join(groups)))
         return 0
     if "--version" in words:
         print(f"layerview {__version__}")

@@ -9,15 +9,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from layerview.errors import NotFoundError, UsageError
 from layerview.progress import Progress
-from layerview.sources.image import Image
-from layerview.sources.loading import ImageContents, LoadedLayer, load_layers
-from layerview.sources.resolve import open_image
 from layerview.text import printable
-from layerview.view.union import UnionView
+
+if TYPE_CHECKING:
+    from layerview.sources.image import Image
+    from layerview.sources.loading import ImageContents, LoadedLayer
+    from layerview.view.union import UnionView
 
 
 class _Parser(argparse.ArgumentParser):
@@ -81,6 +82,11 @@ class Opened:
 @contextmanager
 def opened(arguments: argparse.Namespace, name: str | None = None) -> Iterator[Opened]:
     """Open the image that the call names, and read its layers."""
+    # Late: commands that read no image need none of it.
+    from layerview.sources.loading import ImageContents, load_layers
+    from layerview.sources.resolve import open_image
+    from layerview.view.union import UnionView
+
     progress = TerminalProgress()
     wanted = arguments.image if name is None else name
     with open_image(wanted, platform=arguments.platform, progress=progress) as image:

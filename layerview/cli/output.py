@@ -154,7 +154,11 @@ def _quoted(text: str | None) -> str:
 
 
 def table(
-    rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), cut: int | None = None
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[int] = (),
+    cut: int | None = None,
+    least: int = 0,
 ) -> None:
     """Print rows in columns; the first row is the heading.
 
@@ -162,8 +166,9 @@ def table(
         rows: cells, safe to print.
         right: columns whose cells stand right.
         cut: the column that gives way where a terminal is too narrow; pipes get all of it.
+        least: width of the narrowest column.
     """
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(least, *(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
     if cut is not None and sys.stdout.isatty():
         from shutil import get_terminal_size
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 
 from layerview.store.data_root import DataRoot
 from layerview.store.inventory import Inventory
@@ -42,7 +43,11 @@ def inventory(arguments: argparse.Namespace) -> Inventory | None:
 
 def say_problems(found: Inventory | None) -> int:
     """Say on stderr what could not be read; return the exit status."""
-    problems = found.problems if found is not None else []
+    return say_lines(found.problems if found is not None else [])
+
+
+def say_lines(problems: Sequence[str]) -> int:
+    """Say on stderr what could not be read, a line each; return the exit status."""
     sys.stdout.flush()
     for problem in problems[:5]:
         print(f"layerview: {printable(problem)}", file=sys.stderr)

@@ -511,6 +511,7 @@ class Containers:
         follow: bool = False,
         tail: int | None = None,
         since: float | None = None,
+        until: float | None = None,
     ) -> Iterator[Line]:
         """Yield what a container wrote; see log.read."""
         from layerview.containers.log import read
@@ -518,7 +519,7 @@ class Containers:
         record = self.find(word)
         path = os.path.join(folder_of(self.area, record.id), f"{record.id}-json.log")
         lives = (lambda: not self._gone(record.id, 0)) if follow else None
-        return read(path, tail=tail, since=since, lives=lives)
+        return read(path, tail=tail, since=since, until=until, lives=lives)
 
 
 def _called(record: ContainerRecord) -> str:

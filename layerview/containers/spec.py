@@ -54,7 +54,7 @@ def settle(image: ImageConfig, image_name: str, id: str, options: Options) -> Se
         raise StartError(
             f"image {printable(image_name)} names no program to run: say one behind the image"
         )
-    env = _environment(options.env, fields.texts("Env"))
+    env = asked_environment(options.env, fields.texts("Env"))
     workdir = options.workdir or fields.optional_text("WorkingDir") or ""
     if workdir and not workdir.startswith("/"):
         raise UsageError(f"the working directory {printable(workdir)} is not an absolute path")
@@ -86,7 +86,16 @@ def settle(image: ImageConfig, image_name: str, id: str, options: Options) -> Se
     return Settings(words[0], words[1:], config, _mounts(options.mounts, fields))
 
 
-def _environment(asked: Sequence[str], image: Sequence[str]) -> list[str]:
+def asked_environment(asked: Sequence[str], image: Sequence[str] = ()) -> list[str]:
+    """Return the variables that a call asks for, and those of the image that it leaves.
+
+    Args:
+        asked: `KEY=value`; `KEY` takes it over from here.
+        image: `KEY=value`.
+
+    Raises:
+        UsageError: when one is no variable.
+    """
     found: list[str] = []
     for entry in asked:
         key, sign, _ = entry.partition("=")

@@ -1,0 +1,81 @@
+"""Loading an image that `run` or `create` names and the area does not have so."""
+
+from __future__ import annotations
+
+from layerview.cli.area import area, say
+from layerview.cli.flags import Values
+from layerview.cli.load import choose_driver_of
+from layerview.cli.options import TerminalProgress
+from layerview.errors import NotFoundError, UsageError
+from layerview.store.area import Area
+from layerview.store.data_root import ImageRecord
+from layerview.text import printable
+
+
+def load_from_area(place: Area, record: ImageRecord, driver: str) -> None:
+    """Make an image's layers under another driver than those that it lies under.
+
+    Raises:
+        LayerviewError: when they can't be made.
+    """
+    from layerview.sources.data_root import open_record
+    from layerview.transfer.load import load
+
+    called = record.references[0] if record.references else record.image_id.short
+    say(f"{called} lies under {record.driver}: making its layers under {driver}")
+    progress = TerminalProgress()
+    with place.writing(say) as writing:
+        with writing.lock.hold():
+            name = choose_driver_of(place.root, driver)
+        with open_record(place.data, record, place="local") as image:
+            loaded = load(writing, name, image, progress=progress)
+        progress.clear()
+        for note in loaded.notes:
+            say(note)
+
+
+def load_from_elsewhere(arguments: Values, word: str, driver: str | None) -> tuple[Area, str]:
+    """Load an image that a file, a folder, or a transport in front of a name has.
+
+    Returns:
+        The area, which is made where there is none, and the image's name in it.
+
+    Raises:
+        NotFoundError: when it is no such thing.
+        UsageError: when it has several images.
+        LayerviewError: when it can't be loaded.
+    """
+    from layerview.sources.resolve import SeveralImages, open_image, split_name
+    from layerview.transfer.load import load
+
+    try:
+        transport = split_name(word)[0]
+    except NotFoundError:
+        transport = "name"
+    if transport in ("name", "local") or word == "-":
+        # Standard input is the container's.
+        shown = printable(word)
+        raise NotFoundError(
+            f"no image {shown} in the area: `layerview load FILE` brings it there, or"
+            f" `layerview load docker-daemon:{shown}` from Docker"
+        )
+    progress = TerminalProgress()
+    try:
+        image = open_image(word, platform=arguments.platform, progress=progress)
+    except SeveralImages as several:
+        raise UsageError(str(several)) from None
+    with image:
+        place = area(arguments, create=True)
+        say(f"loading {word} into the area first")
+        with place.writing(say) as writing:
+            with writing.lock.hold():
+                name = choose_driver_of(place.root, driver)
+            loaded = load(writing, name, image, progress=progress)
+        progress.clear()
+    for note in loaded.notes:
+        say(note)
+    for reference, before in loaded.renamed:
+        say(f"{reference} was the name of image {before.short}, which keeps no name of it")
+    if arguments.driver is None and driver is None:
+        arguments.driver = name
+    return place, loaded.references[0] if loaded.references else str(loaded.image_id)
