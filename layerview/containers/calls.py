@@ -7,6 +7,8 @@ import errno
 import os
 
 from layerview.drivers.mounts import MNT_DETACH, libc, mount
+from layerview.drivers.mounts import attach as attach
+from layerview.drivers.mounts import clone_tree as clone_tree
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -27,17 +29,27 @@ MS_STRICTATIME = 1 << 24
 OPEN_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # The numbers of the new mount calls are the same on every architecture.
-_SYS_OPEN_TREE = 428
-_SYS_MOVE_MOUNT = 429
 _SYS_MOUNT_SETATTR = 442
-_OPEN_TREE_CLONE = 1
-_OPEN_TREE_CLOEXEC = os.O_CLOEXEC
 _AT_RECURSIVE = 0x8000
 _AT_EMPTY_PATH = 0x1000
-_AT_SYMLINK_NOFOLLOW = 0x100
-_MOVE_MOUNT_F_EMPTY_PATH = 4
-_MOVE_MOUNT_T_EMPTY_PATH = 0x40
 _FLAGS_KEPT = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME
+
+
+_SYS_CLONE3 = 435
+_CLONE_PIDFD = 0x1000
+_CLONE_CHILD_CLEARTID = 0x200000
+_CLONE_CHILD_SETTID = 0x1000000
+_PR_GET_TID_ADDRESS = 40
+
+
+class _CloneArguments(ctypes.Structure):
+    _fields_ = tuple(
+        (name, ctypes.c_uint64)
+        for name in (
+            *("flags", "pidfd", "child_tid", "parent_tid"),
+            *("exit_signal", "stack", "stack_size", "tls"),
+        )
+    )
 
 
 class _MountAttributes(ctypes.Structure):
@@ -54,59 +66,27 @@ def _failed(what: str) -> OSError:
     return OSError(code, os.strerror(code), what)
 
 
+_NONE = ctypes.c_ulong(0)
+
+
 def prctl(option: int, second: int = 0, third: int = 0) -> None:
     """Call prctl(2).
 
     Raises:
         OSError: as prctl(2) has it.
     """
-    words = map(ctypes.c_ulong, (second, third, 0, 0))
-    if libc().prctl(ctypes.c_int(option), *words) < 0:
+    if libc().prctl(option, ctypes.c_ulong(second), ctypes.c_ulong(third), _NONE, _NONE) < 0:
         raise _failed("prctl")
 
 
-def clone_tree(folder: int, name: str = "", *, recursive: bool = False) -> int:
-    """Return a mount of its own of what is at a place, not attached to anything yet.
-
-    Args:
-        folder: a descriptor; not looked at where `name` is absolute.
-        name: what in it, not following a link; "" for itself.
-        recursive: with all that is mounted below.
+def setns(fd: int, kind: int) -> None:
+    """Call setns(2).
 
     Raises:
-        OSError: as open_tree(2) has it; ENOSYS before Linux 5.2.
+        OSError: as setns(2) has it.
     """
-    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_SYMLINK_NOFOLLOW
-    flags |= (0 if name else _AT_EMPTY_PATH) | (_AT_RECURSIVE if recursive else 0)
-    path = ctypes.c_char_p(os.fsencode(name))
-    fd: int = libc().syscall(_SYS_OPEN_TREE, ctypes.c_int(folder), path, ctypes.c_uint(flags))
-    if fd < 0:
-        raise _failed(name)
-    return fd
-
-
-def attach(tree: int, place: int, name: str = "") -> None:
-    """Attach a mount that clone_tree gave; its descriptor leads to it from then on.
-
-    Args:
-        tree: the mount.
-        place: a descriptor of what to mount on, or of its folder.
-        name: what in that folder.
-
-    Raises:
-        OSError: as move_mount(2) has it.
-    """
-    flags = _MOVE_MOUNT_F_EMPTY_PATH | (0 if name else _MOVE_MOUNT_T_EMPTY_PATH)
-    done = libc().syscall(
-        _SYS_MOVE_MOUNT,
-        ctypes.c_int(tree),
-        ctypes.c_char_p(b""),
-        ctypes.c_int(place),
-        ctypes.c_char_p(os.fsencode(name)),
-        ctypes.c_uint(flags),
-    )
-    if done < 0:
-        raise _failed(name)
+    if libc().setns(ctypes.c_int(fd), ctypes.c_int(kind)) < 0:
+        raise _failed("setns")
 
 
 def restrict(tree: int, flags: int, *, recursive: bool = False) -> bool:
@@ -165,3 +145,40 @@ def pivot_root(root: int) -> None:
     if libc().umount2(dot, MNT_DETACH) < 0:
         raise _failed("umount2")
     os.chdir("/")
+
+
+def fork_into(namespaces: int) -> tuple[int, int]:
+    """Fork a child that is in new namespaces from its first instruction on (clone3(2)).
+
+    It tells nobody when it ends: only `waitpid` with `WAIT_CLONES` sees it.
+
+    Returns:
+        0 in the child; else its pid, and a descriptor of it, which is close-on-exec.
+
+    Raises:
+        OSError: as clone3(2) has it; also before Linux 5.3, and in a sandbox without the call.
+    """
+    # Where the C library keeps the thread's own number: it is to be the child's in the child.
+    tid = ctypes.c_void_p()
+    prctl(_PR_GET_TID_ADDRESS, ctypes.addressof(tid))
+    pidfd = ctypes.c_int(-1)
+    flags = namespaces | _CLONE_PIDFD | _CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID
+    words = _CloneArguments(flags, ctypes.addressof(pidfd), tid.value or 0, 0, 0, 0, 0, 0)
+    # As PyDLL does not let go of the interpreter, nothing of it moves meanwhile.
+    call, python = ctypes.PyDLL(None, use_errno=True).syscall, ctypes.pythonapi
+    size = ctypes.c_size_t(ctypes.sizeof(words))
+    place = ctypes.byref(words)
+    python.PyOS_BeforeFork()
+    pid: int = call(_SYS_CLONE3, place, size)
+    if pid == 0:
+        python.PyOS_AfterFork_Child()
+        return 0, -1
+    code = ctypes.get_errno()
+    python.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError(code, os.strerror(code), "clone3")
+    return pid, pidfd.value
+
+
+WAIT_CLONES = -0x80000000
+"""An option of waitpid: children that tell nobody when they end (__WCLONE)."""

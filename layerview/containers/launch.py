@@ -1,14 +1,15 @@
-"""Starting a container: three processes, one in the other's care.
+"""Starting a container: processes, one in the other's care.
 
-`launch` forks, and the child forks the keeper, the first process of a PID namespace A in a mount
-namespace of its own, where it mounts the container's tree. Whatever ends the keeper ends all in A,
-and its mounts go with their namespace. The keeper forks the container's first process, process 1
-of a PID namespace B inside of A, which puts its files together, gives up what a container has not
-got, and executes the program. Then the keeper becomes the shim (see shim.py).
+`launch` forks the keeper, the first process of a PID namespace A in a mount namespace of its own,
+where it mounts the container's tree. Whatever ends the keeper ends all in A, and its mounts go
+with their namespace. The keeper forks the container's first process, process 1 of a PID namespace
+B inside of A, which puts its files together, gives up what a container has not got, and executes
+the program. Then the keeper becomes the shim (see shim.py).
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gc
 import json
@@ -22,7 +23,7 @@ import termios
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from layerview.containers import rootfs, seccomp, shim
 from layerview.containers.calls import (
@@ -32,6 +33,10 @@ from layerview.containers.calls import (
     CLONE_NEWNS,
     CLONE_NEWPID,
     CLONE_NEWUTS,
+    WAIT_CLONES,
+    clone_tree,
+    fork_into,
+    setns,
 )
 from layerview.containers.plan import Plan, Started, StartError
 from layerview.containers.privileges import become
@@ -48,6 +53,17 @@ _SOCKET = "shim"
 _WAITING = 64
 """Clients that may wait for the shim to look."""
 _MOST = 1 << 16
+_KILLED = "the container's first process was killed while it started"
+_SIGNALS = (*range(1, 32), *range(34, 65))
+"""All but the C library's own."""
+_KINDS = {
+    "net": CLONE_NEWNET,
+    "ipc": CLONE_NEWIPC,
+    "uts": CLONE_NEWUTS,
+    "cgroup": CLONE_NEWCGROUP,
+}
+_MOST_GIVEN = 8
+_TREE, _NO_TREE, _ISOLATED = b"t", b"n", b"i"
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 1
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -73,101 +89,116 @@ def launch(
         StartError: when it was not started; nothing of the attempt is left.
     """
     begun = time.perf_counter_ns()
-    made = _make_folder(plan.run)
-    heard, tell = os.pipe2(os.O_CLOEXEC)
-    keeper = 0
+    _reap()
+    keeper, ended, said = 0, -1, b""
+    here, there = socket.socketpair()
+    keepers, firsts = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     # A signal that comes between two forks would be handled by the wrong process.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
-        with os.fdopen(heard, "rb", 0) as words:
-            try:
-                child = os.fork()
-                if child == 0:
-                    _leave_behind(plan, driver, lock, keep, client, tell)
-            finally:
-                os.close(tell)
-            with suppress(ChildProcessError):
-                os.waitpid(child, 0)
-            keeper, said = _first_line(words.read(_MOST))
+        with here:
+            with there, keepers, firsts:
+                keeper, ended = _fork_keeper()
+                if ended < 0:
+                    lines = (there, keepers, firsts)
+                    _keep(plan, driver, lines, lock, keep, client)
+                firsts.close()
+                # Both processes are about to begin meanwhile.
+                if plan.runtime == "layerview":
+                    _send_tree(here, keepers, plan, driver)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            while piece := words.read(_MOST):
+            while piece := here.recv(_MOST):
                 said += piece
         answer = json.loads(said) if said else {}
         if "pid" not in answer:
-            raise StartError(
-                answer.get("error") or "the container's keeper was killed while it started",
-                answer.get("code", 125),
-            )
-    except BaseException:
+            raise _trouble(answer, "the container's keeper was killed while it started")
+    except BaseException as error:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        _take_back(plan.run, made, lock, keeper)
+        _take_back(plan.run, lock, ended)
+        if isinstance(error, OSError):
+            reason = (error.strerror or str(error)).lower()
+            raise StartError(f"no process for the container: {reason}") from None
         raise
+    finally:
+        if ended >= 0:
+            os.close(ended)
     notes = []
     if seccomp.program(os.uname().machine) is None:
         notes.append("no seccomp filter: this machine's kinds of calls are not known")
     return Started(answer["pid"], keeper, time.perf_counter_ns() - begun, notes)
 
 
-def _first_line(said: bytes) -> tuple[int, bytes]:
-    number, _, rest = said.partition(b"\n")
-    return int(number or 0), rest
+def _send_tree(keeper: socket.socket, first: socket.socket, plan: Plan, driver: Driver) -> None:
+    """Make the container's tree for its first process; the keeper gets what keeps it in use."""
+    with driver.detached(plan.mount_id, volatile=plan.volatile) as tree, suppress(BrokenPipeError):
+        if tree is None:
+            keeper.send(_NO_TREE)
+        else:
+            socket.send_fds(first, [_TREE], [tree])
+            socket.send_fds(keeper, [_TREE], driver.descriptors(plan.mount_id))
 
 
-def _make_folder(path: str) -> bool:
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        return False
-    except FileNotFoundError:
-        os.makedirs(path, 0o700)
-    return True
+def _reap() -> None:
+    """Let go of keepers that have ended: see fork_into."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG | WAIT_CLONES)[0]:
+            pass
 
 
-def _take_back(run: str, made: bool, lock: int, keeper: int) -> None:
+def _take_back(run: str, lock: int, keeper: int) -> None:
     """End what was begun, wait until it has ended, and leave nothing of it."""
-    if keeper:
+    if keeper >= 0:
         with suppress(ProcessLookupError):
-            ended = os.pidfd_open(keeper)
-            try:
-                with suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(ended, signal.SIGKILL)
-                select.select([ended], [], [])
-            finally:
-                os.close(ended)
+            signal.pidfd_send_signal(keeper, signal.SIGKILL)
+        select.select([keeper], [], [])
+        _reap()
     os.ftruncate(lock, 0)
     with suppress(FileNotFoundError):
         os.unlink(os.path.join(run, _SOCKET))
-    if made:
-        with suppress(OSError):
-            os.rmdir(run)
+    with suppress(OSError):
+        os.rmdir(run)
 
 
 # -- the keeper -----------------------------------------------------------------------------------
 
 
-def _leave_behind(
-    plan: Plan, driver: Driver, lock: int, keep: Sequence[int], client: int, tell: int
-) -> NoReturn:
-    """Fork the keeper and end, so that it is nobody's child."""
+def _fork_keeper() -> tuple[int, int]:
+    """Fork the keeper, in namespaces A; return its pid and a descriptor of it.
+
+    In the keeper itself there is no descriptor: -1.
+    """
     try:
-        gc.disable()
-        os.setsid()
-        unshare(CLONE_NEWPID | CLONE_NEWNS)
-        if os.fork():
-            os._exit(0)
-        _keep(plan, driver, lock, keep, client, tell)
-    except BaseException as error:
-        _say_error(tell, error)
-    finally:
-        os._exit(1)
+        return fork_into(CLONE_NEWPID | CLONE_NEWNS)
+    except OSError:
+        return _fork_twice()
 
 
-def _say_error(tell: int, error: BaseException) -> None:
-    with suppress(OSError):
-        os.write(tell, _error(error, b"0\n"))
+def _fork_twice() -> tuple[int, int]:
+    """Fork it by the calls that older kernels have; a child that ends at once is its parent."""
+    ready, tell = os.pipe2(os.O_CLOEXEC)
+    child = os.fork()
+    if child == 0:
+        try:
+            unshare(CLONE_NEWPID | CLONE_NEWNS)
+            keeper = os.fork()
+        except OSError as error:
+            keeper = -(error.errno or errno.EPERM)
+        if keeper == 0:
+            os.close(tell)
+            return 0, -1
+        os.write(tell, b"%d" % keeper)
+        os._exit(0)
+    os.close(tell)
+    with os.fdopen(ready, "rb") as words:
+        number = int(words.read() or -errno.EAGAIN)
+    with suppress(ChildProcessError):
+        os.waitpid(child, 0)
+    if number < 0:
+        raise OSError(-number, os.strerror(-number))
+    return number, os.pidfd_open(number)
 
 
-def _error(error: BaseException, before: bytes = b"") -> bytes:
+def _error(error: BaseException) -> bytes:
     code = error.code if isinstance(error, StartError) else 125
     if isinstance(error, LayerviewError):
         text = str(error)
@@ -177,21 +208,50 @@ def _error(error: BaseException, before: bytes = b"") -> bytes:
             text += f" ({os.fsdecode(error.filename)})"
     else:
         text = f"the container was not started: {error!r}"
-    return before + json.dumps({"error": text, "code": code}).encode()
+    return json.dumps({"error": text, "code": code}).encode()
 
 
 def _keep(
-    plan: Plan, driver: Driver, lock: int, keep: Sequence[int], client: int, tell: int
+    plan: Plan,
+    driver: Driver,
+    lines: tuple[socket.socket, socket.socket, socket.socket],
+    lock: int,
+    keep: Sequence[int],
+    client: int,
 ) -> NoReturn:
+    """Be the keeper.
+
+    Args:
+        plan: as for launch, and so are the others but for this.
+        driver: as there.
+        lines: to who calls launch; both ends of what leads to the first process.
+        lock: as there.
+        keep: as there.
+        client: as there.
+    """
     try:
-        own = int(os.readlink("/proc/self"))
-        os.write(tell, b"%d\n" % own)
-        state = _start(plan, driver, lock, keep, client, tell, own)
+        gc.disable()
+        os.setsid()
+        os.chdir("/")
+        opened = [_high(line.detach()) for line in lines]
+        lock, client = _high(lock), _high(client)
+        kept = [lock, *map(_high, keep)]
+        only(*kept, *opened, client)
+        os.open("/dev/null", os.O_RDWR)
+        os.dup2(0, 1)
+        os.dup2(0, 2)
+        caller, keepers, firsts = (socket.socket(fileno=fd) for fd in opened)
+        mount("none", "/", "", MS_REC | MS_SLAVE)
+        state = _start(plan, driver, kept, client, caller, keepers, firsts)
     except BaseException as error:
         with suppress(OSError):
-            os.write(tell, _error(error))
+            caller.send(_error(error))
         os._exit(1)
-    shim.keep(state)
+    try:
+        caller.close()
+        shim.keep(state)
+    finally:
+        os._exit(1)
 
 
 def _high(fd: int) -> int:
@@ -202,39 +262,41 @@ def _high(fd: int) -> int:
 def _start(
     plan: Plan,
     driver: Driver,
-    lock: int,
-    keep: Sequence[int],
+    kept: list[int],
     client: int,
-    tell: int,
-    own: int,
+    caller: socket.socket,
+    keepers: socket.socket,
+    firsts: socket.socket,
 ) -> dict[str, object]:
     """Start the first process; return what the shim has to know."""
-    lock, client, tell = _high(lock), _high(client), _high(tell)
-    kept = [lock, *map(_high, keep)]
-    only(*kept, client, tell)
-    os.open("/dev/null", os.O_RDWR)
-    for fd in (1, 2):
-        os.dup2(0, fd)
-    os.chdir("/")
-    reset_signals()
-    mount("none", "/", "", MS_REC | MS_SLAVE)
-    # Never left: the mount ends with this process's namespace.
-    tree = driver.mounted(plan.mount_id, volatile=plan.volatile)
-    root = tree.__enter__()
-    kept += driver.descriptors(plan.mount_id)
     inside, outside = _streams(plan)
-    if plan.runtime != "layerview":
-        init, pid, master = _by_runtime(plan, root, inside)
+    if plan.runtime == "layerview":
+        first = _First(plan, driver.layer_folder(plan.mount_id), inside, keepers, firsts)
+        first.isolate(plan)
+        said, given, _, _ = socket.recv_fds(caller, 1, _MOST_GIVEN)
+        for fd in given:
+            os.set_inheritable(fd, False)
+        kept += given
+        if said == _NO_TREE:
+            first.give(_mount(plan, driver, kept))
+        elif not said:
+            os._exit(1)
+        listener = _listen(plan.run)
+        init, pid, master = first.init, *first.hear()
+        _write_lock(kept[0], pid)
+        first.wait()
     else:
-        init, pid, master = _own(plan, root, inside, outside)
+        keepers.close()
+        firsts.close()
+        root = _mount(plan, driver, kept)
+        listener = _listen(plan.run)
+        reset_signals()
+        init, pid, master = _by_runtime(plan, root, inside)
+        _write_lock(kept[0], pid)
+    caller.send(json.dumps({"pid": pid}).encode())
     for fd in inside:
         if fd > 2:
             os.close(fd)
-    listener = _listen(plan.run)
-    _write_lock(lock, own, pid)
-    os.write(tell, json.dumps({"pid": pid}).encode())
-    os.close(tell)
-    _held.append(tree)
     return {
         "id": plan.id,
         "folder": plan.folder,
@@ -256,6 +318,16 @@ def _start(
         "python": sys.executable,
         "remove": list(plan.remove) or None,
     }
+
+
+def _mount(plan: Plan, driver: Driver, kept: list[int]) -> str:
+    """Mount the container's tree here; return its path."""
+    mounted = driver.mounted(plan.mount_id, volatile=plan.volatile)
+    root = mounted.__enter__()
+    # Never left: the mount ends with this process's namespace.
+    _held.append(mounted)
+    kept += driver.descriptors(plan.mount_id)
+    return root
 
 
 _held: list[object] = []
@@ -280,52 +352,94 @@ def _by_runtime(plan: Plan, root: str, inside: tuple[int, int, int]) -> tuple[in
     return started.init, started.pid, started.master
 
 
-def _own(
-    plan: Plan, root: str, inside: tuple[int, int, int], outside: tuple[int, int, int]
-) -> tuple[int, int, int]:
-    """Fork the first process; return its pid here and on the machine, and its terminal."""
-    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    unshare(CLONE_NEWPID)
-    init = os.fork()
-    if init == 0:
-        _be_first(plan, root, inside, there)
-    there.close()
-    master = -1
-    with here:
-        data, descriptors, _, _ = socket.recv_fds(here, _MOST, 1)
-        if descriptors:
-            master = descriptors[0]
-            os.set_inheritable(master, False)
+class _First:
+    """The container's first process as its keeper sees it, until the program is executed."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        place: str,
+        inside: tuple[int, int, int],
+        line: socket.socket,
+        firsts: socket.socket,
+    ) -> None:
+        """Fork it.
+
+        Args:
+            plan: what it is to become.
+            place: a folder that the tree may be attached to.
+            inside: its standard streams.
+            line: leads to it.
+            firsts: its end of that.
+        """
+        self._line = line
+        unshare(CLONE_NEWPID)
+        keeper = os.readlink("/proc/self")
+        self.init = os.fork()
+        if self.init == 0:
+            line.close()
+            _be_first(plan, place, inside, firsts, keeper)
+        firsts.close()
+
+    def isolate(self, plan: Plan) -> None:
+        """Make its other namespaces here, while it puts its files together, and let it in."""
+        isolate(plan)
+        with suppress(BrokenPipeError):
+            self._line.send(_ISOLATED)
+
+    def give(self, root: str) -> None:
+        """Give it its tree."""
+        tree = clone_tree(-1, root)
+        with suppress(BrokenPipeError):
+            socket.send_fds(self._line, [_TREE], [tree])
+        os.close(tree)
+
+    def hear(self) -> tuple[int, int]:
+        """Wait until it is in its own tree; return its pid on the machine, and its terminal.
+
+        Raises:
+            StartError: when it did not come there.
+        """
+        data, descriptors, _, _ = socket.recv_fds(self._line, _MOST, 1)
         said = json.loads(data) if data else {}
+        if "pid" not in said:
+            raise _trouble(said, _KILLED)
+        return said["pid"], descriptors[0] if descriptors else -1
+
+    def wait(self) -> None:
+        """Wait until it has become the program.
+
+        Raises:
+            StartError: when it did not.
+        """
         # The other end is closed by execve(2), or it says what went wrong.
-        if "pid" in said and (data := here.recv(_MOST)):
-            said = json.loads(data)
-    if "pid" not in said:
-        raise StartError(
-            said.get("error") or "the container's first process was killed while it started",
-            said.get("code", 125),
-        )
-    return init, said["pid"], master
+        if data := self._line.recv(_MOST):
+            raise _trouble(json.loads(data), _KILLED)
+        self._line.close()
+
+
+def _trouble(said: dict[str, Any], otherwise: str) -> StartError:
+    return StartError(said.get("error") or otherwise, said.get("code", 125))
 
 
 def _listen(run: str) -> int:
     """Bind the shim's socket by a descriptor of its folder: its path may be of any length."""
+    before = os.umask(0o077)
+    os.makedirs(run, exist_ok=True)
     folder = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with suppress(FileNotFoundError):
-            os.unlink(_SOCKET, dir_fd=folder)
-        listener = socket.socket(socket.AF_UNIX)
-        before = os.umask(0o077)
-        listener.bind(f"/proc/self/fd/{folder}/{_SOCKET}")
-        os.umask(before)
-        listener.listen(_WAITING)
-        return listener.detach()
-    finally:
-        os.close(folder)
+    with suppress(FileNotFoundError):
+        os.unlink(_SOCKET, dir_fd=folder)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"/proc/self/fd/{folder}/{_SOCKET}")
+    listener.listen(_WAITING)
+    os.close(folder)
+    os.umask(before)
+    return listener.detach()
 
 
-def _write_lock(lock: int, own: int, pid: int) -> None:
+def _write_lock(lock: int, pid: int) -> None:
     """Say who holds the lock (see store.liveness)."""
+    own = int(os.readlink("/proc/self"))
     text = {
         "shim": own,
         "shim_start": _started(own),
@@ -348,54 +462,90 @@ def _started(pid: int) -> int:
 
 
 def _be_first(
-    plan: Plan, root: str, inside: tuple[int, int, int], report: socket.socket
+    plan: Plan, place: str, inside: tuple[int, int, int], line: socket.socket, keeper: str
 ) -> NoReturn:
     try:
         pid = int(os.readlink("/proc/self"))
-        _isolate(plan)
-        terminal = rootfs.enter(
-            root, plan.binds, own_network=plan.network != "host", terminal=plan.tty
-        )
+        os.setsid()
+        os.umask(0o022)
+        unshare(CLONE_NEWNS)
+        tree, isolated = _await_tree(line)
+        files = rootfs.Files(tree, place)
+        files.mount_proc()
+        files.mount_dev()
+        if not isolated and not line.recv(1):
+            os._exit(1)
+        join(plan, keeper)
+        files.mount_sys(own_network=plan.network != "host")
+        files.mount_queues()
+        files.hide()
+        terminal = files.open_terminal() if plan.tty else None
+        files.mount_binds(plan.binds)
+        files.enter()
         streams = inside
         message = json.dumps({"pid": pid}).encode()
         if terminal is not None:
             master, slave = terminal
-            socket.send_fds(report, [message], [master])
+            socket.send_fds(line, [message], [master])
             fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
             if plan.rows or plan.columns:
                 size = struct.pack("HHHH", plan.rows, plan.columns, 0, 0)
                 fcntl.ioctl(slave, termios.TIOCSWINSZ, size)
             streams = (slave, slave, slave)
         else:
-            report.send(message)
+            line.send(message)
         for number, fd in enumerate(streams):
             if fd != number:
                 os.dup2(fd, number)
         os.set_inheritable(0, True)
-        only(0, 1, 2, report.fileno())
+        only(0, 1, 2, line.fileno())
+        reset_signals()
         user = find(plan.user)
         enter_folder(plan.cwd)
-        owned = (0, 1, 2) if plan.tty or plan.open_stdin else (1, 2)
-        become(user, owned=owned)
+        become(user, owned=(0, 1, 2) if plan.tty or plan.open_stdin else (1, 2))
         execute(plan.args, with_home(plan.env, user))
     except BaseException as error:
         with suppress(OSError):
-            report.send(_error(error))
+            line.send(_error(error))
     finally:
         os._exit(1)
 
 
-def _isolate(plan: Plan) -> None:
-    """Leave the machine's namespaces for new ones."""
-    os.setsid()
-    flags = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC
-    if plan.network != "host":
-        flags |= CLONE_NEWNET
-    if os.path.exists("/proc/self/ns/cgroup"):
-        flags |= CLONE_NEWCGROUP
-    unshare(flags)
+def _await_tree(line: socket.socket) -> tuple[int, bool]:
+    """Wait for the tree; say also whether the keeper has made the other namespaces."""
+    isolated = False
+    while True:
+        said, given, _, _ = socket.recv_fds(line, 1, 1)
+        if said == _TREE:
+            return given[0], isolated
+        if said != _ISOLATED:
+            os._exit(1)
+        isolated = True
+
+
+def isolate(plan: Plan) -> None:
+    """Enter new namespaces for all but mounts and processes."""
+    unshare(_namespaces(plan))
     if plan.hostname:
         socket.sethostname(plan.hostname)
     if plan.network != "host":
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
             fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
+
+
+def _namespaces(plan: Plan) -> int:
+    flags = 0
+    for name, flag in _KINDS.items():
+        if name != "net" or plan.network != "host":
+            flags |= flag if os.path.exists(f"/proc/self/ns/{name}") else 0
+    return flags
+
+
+def join(plan: Plan, keeper: str) -> None:
+    """Enter the keeper's namespaces for all but mounts and processes."""
+    for name, flag in _KINDS.items():
+        if name != "net" or plan.network != "host":
+            with suppress(FileNotFoundError):
+                fd = os.open(f"/proc/{keeper}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+                setns(fd, flag)
+                os.close(fd)

@@ -79,21 +79,10 @@ def _make(here: int, name: bytes, folder: bool) -> None:
         os.close(os.open(name, flags, 0o755, dir_fd=here))
 
 
-def open_real(root: int, *names: str) -> int:
-    """Open a folder through real folders only.
+def open_real(folder: int, name: str) -> int:
+    """Open a folder in a folder, with O_PATH.
 
     Raises:
-        OSError: ENOTDIR or ELOOP where a link or a file stands in the way.
+        OSError: ENOTDIR where a link or a file stands there.
     """
-    here = -1
-    try:
-        for name in names:
-            below = os.open(name, OPEN_PATH | os.O_DIRECTORY, dir_fd=root if here < 0 else here)
-            if here >= 0:
-                os.close(here)
-            here = below
-        return here
-    except OSError:
-        if here >= 0:
-            os.close(here)
-        raise
+    return os.open(name, OPEN_PATH | os.O_DIRECTORY, dir_fd=folder)

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import signal
 import stat
-from contextlib import suppress
 from typing import NoReturn
 
 from layerview.containers.plan import StartError
+from layerview.drivers.mounts import libc
 from layerview.text import printable
+
+_SIG_SETMASK = int(signal.SIG_SETMASK)
+_MASK = 128
+"""Bytes of the C library's sigset_t."""
 
 
 def reset_signals() -> None:
-    """Give signals, mask and umask the state that a program expects, whatever was inherited."""
-    for number in range(1, signal.NSIG):
-        with suppress(OSError, ValueError):
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    """Give signals, mask and umask the state that a program expects, whatever was inherited.
+
+    What this process has handlers for becomes the default by execve(2).
+    """
+    with open("/proc/self/status", "rb", 0) as file:
+        words = file.read(4096).partition(b"SigIgn:\t")[2].partition(b"\n")[0]
+    ignored, number = int(words, 16), 1
+    while ignored:
+        if ignored & 1:
+            # Python's own call is ten times as slow, and so is that for the mask.
+            libc().signal(ctypes.c_int(number), None)
+        ignored >>= 1
+        number += 1
+    libc().sigprocmask(_SIG_SETMASK, ctypes.create_string_buffer(_MASK), None)
     os.umask(0o022)
 
 

@@ -66,47 +66,140 @@ _PLAIN = MS_NOSUID | MS_NOEXEC | MS_NODEV
 _ANYWHERE = -100
 
 
-def enter(
-    root: str, binds: Sequence[Bind], *, own_network: bool, terminal: bool
-) -> tuple[int, int] | None:
-    """Put a container's files together and make them all that this process sees.
+class Files:
+    """What becomes a container's files, step by step, in a mount namespace of its own."""
 
-    The process has a mount namespace of its own.
+    def __init__(self, tree: int, place: str) -> None:
+        """Attach the container's tree.
 
-    Args:
-        root: the merged tree.
-        binds: what else is mounted, in this order.
-        own_network: whether the process's network namespace belongs to its user namespace.
-        terminal: whether to open a terminal of the container's own.
+        Args:
+            tree: the merged tree, attached nowhere; this object's from now on.
+            place: a folder that it may be attached to.
 
-    Returns:
-        The terminal: its master, and its slave, which is /dev/console.
+        Raises:
+            StartError: what can't be mounted, as of all that follows.
+        """
+        self._tree = tree
+        self._proc = self._sys = self._dev = self._pts = -1
+        with _told("the container's files"):
+            mount("none", "/", "", MS_REC | MS_PRIVATE)
+            later = not restrict(tree, MS_NODEV)
+            below = os.open(place, OPEN_PATH | os.O_DIRECTORY)
+            attach(tree, below)
+            os.close(below)
+            if later:
+                restrict_attached(_path(tree), MS_NODEV)
 
-    Raises:
-        StartError: what can't be mounted.
-    """
-    with _told("the container's files"):
-        mount("none", "/", "", MS_REC | MS_PRIVATE)
-        tree = clone_tree(_ANYWHERE, root)
-        later = not restrict(tree, MS_NODEV)
-        place = os.open(root, OPEN_PATH | os.O_DIRECTORY)
-        attach(tree, place)
-        os.close(place)
-        if later:
-            restrict_attached(_path(tree), MS_NODEV)
-    proc = _mount_proc(tree)
-    sys = _mount_sys(tree, own_network)
-    opened = _mount_dev(tree, terminal)
-    _hide({"proc": proc, "sys": sys}, tree)
-    outside = os.fstat(proc).st_dev
-    for bind in binds:
-        _mount_bind(tree, bind, outside)
-    with _told("the container's files"):
-        pivot_root(tree)
-    for fd in (tree, proc, sys):
-        if fd >= 0:
-            os.close(fd)
-    return opened
+    def mount_proc(self) -> None:
+        """Mount /proc, of this process's PID namespace."""
+        try:
+            self._proc = _mount_new("proc", self._tree, "proc", _PLAIN)
+        except PermissionError:
+            raise StartError(
+                "/proc: not permitted: parts of this machine's own /proc are hidden, as in a"
+                " container; give that an unmasked /proc, or be root"
+            ) from None
+        except OSError as error:
+            raise StartError(f"/proc: not mounted: {(error.strerror or '').lower()}") from None
+
+    def mount_sys(self, *, own_network: bool) -> None:
+        """Mount /sys, read-only; where this can't be done it stays an empty folder.
+
+        Args:
+            own_network: whether the network namespace is of this process's user namespace.
+        """
+        flags = _PLAIN | MS_RDONLY
+        if own_network:
+            with suppress(OSError):
+                self._sys = _mount_new("sysfs", self._tree, "sys", flags)
+                return
+        with suppress(OSError):
+            # The network is the machine's, and so is what /sys says of it.
+            shown = clone_tree(_ANYWHERE, "/sys", recursive=True)
+            if restrict(shown, flags, recursive=True):
+                place = _folder(self._tree, "sys")
+                attach(shown, place)
+                os.close(place)
+                self._sys = shown
+
+    def mount_dev(self) -> None:
+        """Mount /dev with what every container has in it."""
+        with _told("/dev"):
+            # Device nodes that the container makes work nowhere, in no file system that it sees.
+            flags = MS_NOSUID | MS_NODEV | MS_STRICTATIME
+            dev = _mount_new("tmpfs", self._tree, "dev", flags, "mode=755,size=65536k")
+            self._dev = dev
+            for name in DEVICES:
+                # They are the machine's own: read-only, nobody in here changes mode or owner.
+                _make_file(dev, name)
+                _attach(clone_tree(_ANYWHERE, f"/dev/{name}"), dev, name, MS_RDONLY | MS_NOSUID)
+            for name, target in _LINKS.items():
+                os.symlink(target, name, dir_fd=dev)
+            for name in ("pts", "shm", "mqueue"):
+                os.mkdir(name, 0o755, dir_fd=dev)
+            data = "newinstance,ptmxmode=0666,mode=0620"
+            flags = MS_NOSUID | MS_NOEXEC
+            try:
+                self._pts = _mount_new("devpts", dev, "pts", flags, f"{data},gid={_TTY_GROUP}")
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                # The group has no ID in this user namespace.
+                self._pts = _mount_new("devpts", dev, "pts", flags, data)
+            os.close(_mount_new("tmpfs", dev, "shm", _PLAIN, "mode=1777,size=65536k"))
+
+    def mount_queues(self) -> None:
+        """Mount /dev/mqueue, of this process's IPC namespace, where there is such a thing."""
+        with suppress(OSError):
+            os.close(_mount_new("mqueue", self._dev, "mqueue", _PLAIN))
+
+    def hide(self) -> None:
+        """Mask and write-protect what the kernel tells all containers alike."""
+        with _told("masked paths"):
+            dev = self._dev
+            os.mkdir("empty", 0o755, dir_fd=dev)
+            for fd in self._existing(MASKED):
+                folder = stat.S_ISDIR(os.fstat(fd).st_mode)
+                _attach(clone_tree(dev, "empty" if folder else "null"), fd)
+                os.close(fd)
+            # It stays what it is, and nobody can put anything into it any more.
+            os.rmdir("empty", dir_fd=dev)
+            for fd in self._existing(READ_ONLY):
+                _attach(clone_tree(fd), fd, flags=MS_RDONLY)
+                os.close(fd)
+
+    def _existing(self, paths: Sequence[str]) -> Iterator[int]:
+        for path in paths:
+            top, _, name = path.partition("/")
+            folder = self._proc if top == "proc" else self._sys
+            if folder >= 0:
+                with suppress(OSError):
+                    yield os.open(name, OPEN_PATH, dir_fd=folder)
+
+    def open_terminal(self) -> tuple[int, int]:
+        """Open a terminal of the container's own; return master and slave, its /dev/console."""
+        with _told("/dev/console"):
+            flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
+            master = os.open("ptmx", flags, dir_fd=self._pts)
+            fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+            slave = fcntl.ioctl(master, _TIOCGPTPEER, flags)
+            _make_file(self._dev, "console")
+            _attach(clone_tree(slave), self._dev, "console")
+            return master, slave
+
+    def mount_binds(self, binds: Sequence[Bind]) -> None:
+        """Mount volumes and the like, in this order."""
+        outside = os.fstat(self._proc).st_dev
+        for bind in binds:
+            _mount_bind(self._tree, bind, outside)
+
+    def enter(self) -> None:
+        """Make them all that this process sees."""
+        with _told("the container's files"):
+            pivot_root(self._tree)
+        for fd in (self._tree, self._proc, self._sys, self._dev, self._pts):
+            if fd >= 0:
+                os.close(fd)
 
 
 def _path(fd: int) -> str:
@@ -126,17 +219,17 @@ class _told:
         if isinstance(error, OSError):
             reason = (error.strerror or str(error)).lower()
             if error.errno == errno.ENOSYS:
-                reason = "this kernel is too old: Linux 5.2 or later is needed"
+                reason = "this kernel is too old: Linux 5.3 or later is needed"
             raise StartError(f"{self._what}: not mounted: {reason}") from None
 
 
 def _folder(tree: int, name: str) -> int:
     try:
-        return open_real(tree, *name.split("/"))
+        return open_real(tree, name)
     except OSError as error:
         reason = (error.strerror or "").lower()
         if error.errno in (errno.ENOTDIR, errno.ELOOP):
-            reason = "the image has something else there"
+            reason = "something else stands there"
         raise StartError(f"/{name}: the container needs a folder there: {reason}") from None
 
 
@@ -147,80 +240,7 @@ def _mount_new(kind: str, tree: int, name: str, flags: int, data: str = "") -> i
         mount(kind, _path(place), kind, flags, data)
     finally:
         os.close(place)
-    return open_real(tree, *name.split("/"))
-
-
-def _mount_proc(tree: int) -> int:
-    try:
-        return _mount_new("proc", tree, "proc", _PLAIN)
-    except PermissionError:
-        raise StartError(
-            "/proc: not permitted: parts of this machine's own /proc are hidden, as in a"
-            " container; give that an unmasked /proc, or be root"
-        ) from None
-    except OSError as error:
-        raise StartError(f"/proc: not mounted: {(error.strerror or '').lower()}") from None
-
-
-def _mount_sys(tree: int, own_network: bool) -> int:
-    """Mount /sys, read-only; return -1 where this can't be done: it stays an empty folder."""
-    flags = _PLAIN | MS_RDONLY
-    if own_network:
-        with suppress(OSError):
-            return _mount_new("sysfs", tree, "sys", flags)
-    with suppress(OSError):
-        # The network is the machine's, and so is what /sys says of it.
-        shown = clone_tree(_ANYWHERE, "/sys", recursive=True)
-        try:
-            if restrict(shown, flags, recursive=True):
-                place = _folder(tree, "sys")
-                attach(shown, place)
-                os.close(place)
-                return os.dup(shown)
-        finally:
-            os.close(shown)
-    return -1
-
-
-def _mount_dev(tree: int, terminal: bool) -> tuple[int, int] | None:
-    with _told("/dev"):
-        # Device nodes that the container makes work nowhere, in no file system that it sees.
-        flags = MS_NOSUID | MS_NODEV | MS_STRICTATIME
-        dev = _mount_new("tmpfs", tree, "dev", flags, "mode=755,size=65536k")
-        for name in DEVICES:
-            # They are the machine's own: read-only, nobody in here changes their mode or owner.
-            _make_file(dev, name)
-            _attach(clone_tree(_ANYWHERE, f"/dev/{name}"), dev, name, MS_RDONLY | MS_NOSUID)
-        for name, target in _LINKS.items():
-            os.symlink(target, name, dir_fd=dev)
-        for name in ("pts", "shm", "mqueue"):
-            os.mkdir(name, 0o755, dir_fd=dev)
-        data = "newinstance,ptmxmode=0666,mode=0620"
-        flags = MS_NOSUID | MS_NOEXEC
-        try:
-            pts = _mount_new("devpts", dev, "pts", flags, f"{data},gid={_TTY_GROUP}")
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            # The group has no ID in this user namespace.
-            pts = _mount_new("devpts", dev, "pts", flags, data)
-        os.close(_mount_new("tmpfs", dev, "shm", _PLAIN, "mode=1777,size=65536k"))
-        with suppress(OSError):
-            os.close(_mount_new("mqueue", dev, "mqueue", _PLAIN))
-        opened = _open_terminal(dev, pts) if terminal else None
-        os.close(pts)
-        os.close(dev)
-        return opened
-
-
-def _open_terminal(dev: int, pts: int) -> tuple[int, int]:
-    flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
-    master = os.open("ptmx", flags, dir_fd=pts)
-    fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
-    slave = fcntl.ioctl(master, _TIOCGPTPEER, flags)
-    _make_file(dev, "console")
-    _attach(clone_tree(slave), dev, "console")
-    return master, slave
+    return open_real(tree, name)
 
 
 def _attach(tree: int, place: int, name: str = "", flags: int = 0) -> None:
@@ -235,31 +255,6 @@ def _attach(tree: int, place: int, name: str = "", flags: int = 0) -> None:
 def _make_file(folder: int, name: str) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     os.close(os.open(name, flags, 0o666, dir_fd=folder))
-
-
-def _hide(places: dict[str, int], tree: int) -> None:
-    """Mask and write-protect what the kernel tells all containers alike."""
-    with _told("masked paths"):
-        dev = open_real(tree, "dev")
-        os.mkdir("empty", 0o755, dir_fd=dev)
-        for fd in _existing(places, MASKED):
-            folder = stat.S_ISDIR(os.fstat(fd).st_mode)
-            _attach(clone_tree(dev, "empty" if folder else "null"), fd)
-            os.close(fd)
-        # It stays what it is, and nobody can put anything into it any more.
-        os.rmdir("empty", dir_fd=dev)
-        for fd in _existing(places, READ_ONLY):
-            _attach(clone_tree(fd), fd, flags=MS_RDONLY)
-            os.close(fd)
-        os.close(dev)
-
-
-def _existing(places: dict[str, int], paths: Sequence[str]) -> Iterator[int]:
-    for path in paths:
-        top, _, name = path.partition("/")
-        if places[top] >= 0:
-            with suppress(OSError):
-                yield os.open(name, OPEN_PATH, dir_fd=places[top])
 
 
 def _mount_bind(tree: int, bind: Bind, proc: int) -> None:

@@ -93,12 +93,15 @@ def _entries(path: str, fields: int) -> Iterator[list[str]]:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         return
-    with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+    try:
+        state = os.fstat(fd)
+        if not stat.S_ISREG(state.st_mode):
             return
-        data = file.read(_MOST + 1)
-    if len(data) > _MOST:
-        raise StartError(f"{path} of the container is larger than {_MOST >> 20} MiB")
+        if state.st_size > _MOST:
+            raise StartError(f"{path} of the container is larger than {_MOST >> 20} MiB")
+        data = os.read(fd, state.st_size)
+    finally:
+        os.close(fd)
     for line in data.decode("utf-8", "surrogateescape").split("\n"):
         words = line.strip().split(":")
         if words[0]:

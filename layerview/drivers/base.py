@@ -79,8 +79,15 @@ class Driver(Protocol):
         With `volatile` what is written need not survive the machine's sudden end.
         """
 
+    def detached(self, id: str, *, volatile: bool = False) -> AbstractContextManager[int | None]:
+        """Make a layer with all below it one tree that is mounted nowhere; give its descriptor.
+
+        Whoever has that may `attach` the tree where it likes, and keep it when the context is
+        over. None where this machine can't: see `mounted`.
+        """
+
     def descriptors(self, id: str) -> list[int]:
-        """Return the descriptors that say to others that a tree which is `mounted` is in use.
+        """Return the descriptors that say to others that a tree is in use, in its context.
 
         They do so for as long as anybody has them open.
         """

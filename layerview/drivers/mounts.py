@@ -21,6 +21,7 @@ _UMOUNT_NOFOLLOW = 8
 _CLONE_FS = 0x200
 
 # The numbers of the new mount calls are the same on every architecture (Linux 5.2 and later).
+_SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
 _SYS_FSOPEN = 430
 _SYS_FSCONFIG = 431
@@ -31,6 +32,10 @@ _SET_FLAG = 0
 _SET_STRING = 1
 _SET_FD = 5
 _CREATE = 6
+_OPEN_TREE_CLONE = 1
+_AT_RECURSIVE = 0x8000
+_AT_EMPTY_PATH = 0x1000
+_AT_SYMLINK_NOFOLLOW = 0x100
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _MOVE_MOUNT_T_EMPTY_PATH = 0x40
 
@@ -152,12 +157,7 @@ def mount_overlay(
     Raises:
         OSError: as mount(2) has it.
     """
-    options = []
-    if overlay_parameter("index") is not None:
-        # An index ties a layer to file handles, which do not survive a copy of the area.
-        options.append("index=off")
-    if user:
-        options.append("userxattr")
+    options = overlay_options(user)
     if volatile:
         try:
             _mount_overlay(home, lowers, upper, work, target, [*options, "volatile"])
@@ -166,6 +166,17 @@ def mount_overlay(
             if error.errno != errno.EINVAL:
                 raise
     _mount_overlay(home, lowers, upper, work, target, options)
+
+
+def overlay_options(user: bool) -> list[str]:
+    """Return the options of every overlay; see mount_overlay."""
+    options = []
+    if overlay_parameter("index") is not None:
+        # An index ties a layer to file handles, which do not survive a copy of the area.
+        options.append("index=off")
+    if user:
+        options.append("userxattr")
+    return options
 
 
 def _mount_overlay(
@@ -219,23 +230,39 @@ def mount_by_descriptors(
     Raises:
         OSError: also where the kernel has not got these calls, or not for overlayfs (before 6.7).
     """
+    made = make_overlay(home, lowers, upper, work, options)
+    try:
+        place = os.open(os.path.join(home, target), _OPEN_PATH)
+        try:
+            attach(made, place)
+        finally:
+            os.close(place)
+    finally:
+        os.close(made)
+
+
+def make_overlay(
+    home: str,
+    lowers: Sequence[str],
+    upper: str | None,
+    work: str | None,
+    options: Sequence[str],
+) -> int:
+    """Make an overlay that is mounted nowhere yet; see mount_overlay and overlay_options.
+
+    Returns:
+        A descriptor for `attach`, the caller's to close.
+
+    Raises:
+        OSError: also where the kernel has not got these calls, or not for overlayfs (before 6.7).
+    """
     call = libc().syscall
     with ExitStack() as held:
-
-        def keep(fd: int, what: str) -> int:
-            _checked(fd, what)
-            held.callback(os.close, fd)
-            return fd
-
-        def folder(name: str) -> int:
-            fd = os.open(os.path.join(home, name), _OPEN_PATH)
-            held.callback(os.close, fd)
-            return fd
-
-        made = keep(
+        made = _checked(
             call(_SYS_FSOPEN, ctypes.c_char_p(b"overlay"), ctypes.c_uint(_FSOPEN_CLOEXEC)),
             "fsopen",
         )
+        held.callback(os.close, made)
 
         def tell(command: int, key: str | None, value: str | None = None, fd: int = 0) -> None:
             _checked(
@@ -247,11 +274,12 @@ def mount_by_descriptors(
                     ctypes.c_char_p(value.encode() if value is not None else None),
                     ctypes.c_int(fd),
                 ),
-                target,
+                home,
             )
 
         def tell_folder(key: str, name: str) -> None:
-            fd = folder(name)
+            fd = os.open(os.path.join(home, name), _OPEN_PATH)
+            held.callback(os.close, fd)
             try:
                 tell(_SET_FD, key, None, fd)
             except OSError as error:
@@ -273,20 +301,53 @@ def mount_by_descriptors(
             tell_folder("upperdir", upper)
             tell_folder("workdir", work)
         tell(_CREATE, None)
-        mounted = keep(
+        return _checked(
             call(_SYS_FSMOUNT, made, ctypes.c_uint(_FSMOUNT_CLOEXEC), ctypes.c_uint(0)), "fsmount"
         )
-        _checked(
-            call(
-                _SYS_MOVE_MOUNT,
-                mounted,
-                ctypes.c_char_p(b""),
-                folder(target),
-                ctypes.c_char_p(b""),
-                ctypes.c_uint(_MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH),
-            ),
-            target,
-        )
+
+
+def clone_tree(folder: int, name: str = "", *, recursive: bool = False) -> int:
+    """Return a mount of its own of what is at a place, not attached to anything yet.
+
+    Args:
+        folder: a descriptor; not looked at where `name` is absolute.
+        name: what in it, not following a link; "" for itself.
+        recursive: with all that is mounted below.
+
+    Raises:
+        OSError: as open_tree(2) has it; ENOSYS before Linux 5.2.
+    """
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_SYMLINK_NOFOLLOW
+    flags |= (0 if name else _AT_EMPTY_PATH) | (_AT_RECURSIVE if recursive else 0)
+    path = ctypes.c_char_p(os.fsencode(name))
+    return _checked(
+        libc().syscall(_SYS_OPEN_TREE, ctypes.c_int(folder), path, ctypes.c_uint(flags)), name
+    )
+
+
+def attach(tree: int, place: int, name: str = "") -> None:
+    """Attach a mount that is attached nowhere; its descriptor leads to it from then on.
+
+    Args:
+        tree: what clone_tree or make_overlay gave.
+        place: a descriptor of what to mount on, or of its folder.
+        name: what in that folder.
+
+    Raises:
+        OSError: as move_mount(2) has it.
+    """
+    flags = _MOVE_MOUNT_F_EMPTY_PATH | (0 if name else _MOVE_MOUNT_T_EMPTY_PATH)
+    _checked(
+        libc().syscall(
+            _SYS_MOVE_MOUNT,
+            ctypes.c_int(tree),
+            ctypes.c_char_p(b""),
+            ctypes.c_int(place),
+            ctypes.c_char_p(os.fsencode(name)),
+            ctypes.c_uint(flags),
+        ),
+        name,
+    )
 
 
 def mount_by_short_names(

@@ -34,7 +34,14 @@ from layerview.drivers.base import (
     need,
 )
 from layerview.drivers.below import Below, is_opaque
-from layerview.drivers.mounts import detach, mount_overlay, mount_points, overlay_parameter
+from layerview.drivers.mounts import (
+    detach,
+    make_overlay,
+    mount_overlay,
+    mount_points,
+    overlay_options,
+    overlay_parameter,
+)
 from layerview.drivers.namespace import is_initial, mapped_owners
 from layerview.drivers.removal import remove_tree
 from layerview.errors import DamageError, LayerviewError, LimitError
@@ -299,11 +306,7 @@ class Overlay2:
         So is one that hides all below it: overlayfs passes over such a mark on a layer's root
         (and so does Docker), the image specification does not (layer.md, Opaque Whiteout).
         """
-        need(self, id)
-        links = self._links(id)
-        for link in links:
-            need(self, self._linked(link))
-        links = self._shown(id, links)
+        links = self._checked(id)
         if not links:
             yield self.layer_folder(id)
             return
@@ -312,6 +315,47 @@ class Overlay2:
             yield self._dir(id, "merged")
         finally:
             self._leave(id)
+
+    @contextmanager
+    def detached(self, id: str, *, volatile: bool = False) -> Iterator[int | None]:
+        """See Driver. For a layer that is written to, while nobody else uses it."""
+        links = self._checked(id)
+        if os.path.lexists(self._dir(id, "committed")):
+            yield None
+            return
+        folder = os.open(self._dir(id), OPEN_FOLDER)
+        tree = None
+        try:
+            if not links or id in self._mounted or not _try_lock(folder):
+                yield None
+                return
+            while detach(self._dir(id, "merged")):
+                pass
+            _forget_volatile(self._dir(id, "work"))
+            options = overlay_options(self.user) + (["volatile"] if volatile else [])
+            with suppress(OSError):
+                tree = make_overlay(self.home, links, f"{id}/diff", f"{id}/work", options)
+            if tree is None:
+                yield None
+                return
+            fcntl.flock(folder, fcntl.LOCK_SH)
+            self._mounted[id] = _Mounted(folder, 1)
+            try:
+                yield tree
+            finally:
+                del self._mounted[id]
+        finally:
+            os.close(folder)
+            if tree is not None:
+                os.close(tree)
+
+    def _checked(self, id: str) -> list[str]:
+        """Return the links of the layers below that show; all of them are there."""
+        need(self, id)
+        links = self._links(id)
+        for link in links:
+            need(self, self._linked(link))
+        return self._shown(id, links)
 
     def _shown(self, id: str, links: list[str]) -> list[str]:
         """Return those of the layers below that show."""

@@ -23,6 +23,7 @@ from layerview.drivers.base import (
 )
 from layerview.drivers.below import look_beneath
 from layerview.drivers.copying import copy_tree
+from layerview.drivers.mounts import clone_tree
 from layerview.drivers.namespace import mapped_owners
 from layerview.drivers.removal import remove_tree
 from layerview.layer.beneath import OPEN_FOLDER
@@ -124,6 +125,19 @@ class Vfs:
             return [look_beneath(base, path) for path in paths]
         finally:
             os.close(base)
+
+    @contextmanager
+    def detached(self, id: str, *, volatile: bool = False) -> Iterator[int | None]:
+        """See Driver."""
+        try:
+            tree = clone_tree(-1, self.layer_folder(need(self, id)))
+        except OSError:
+            yield None
+            return
+        try:
+            yield tree
+        finally:
+            os.close(tree)
 
     def descriptors(self, id: str) -> list[int]:
         """See Driver. There are none: nothing is mounted."""
