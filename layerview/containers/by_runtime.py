@@ -6,12 +6,12 @@ import errno
 import fcntl
 import json
 import os
+import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from layerview.containers import oci_bundle
 from layerview.containers.calls import (
     CLONE_NEWNS,
     MS_NODEV,
@@ -24,7 +24,8 @@ from layerview.containers.calls import (
     restrict,
     restrict_attached,
 )
-from layerview.containers.plan import Plan, StartError
+from layerview.containers.mountpoints import open_place
+from layerview.containers.plan import Bind, Plan, StartError
 from layerview.containers.privileges import leave_keyring, no_ids
 from layerview.containers.program import find_program
 from layerview.drivers.mounts import mount, mount_points, unshare
@@ -148,7 +149,7 @@ def _start(
         status = _run(plan, words, root, ends)
         if status != 0:
             raise _failure(plan, root, _logged(here), status)
-        init = int(_read(f"{here}/pid"))
+        init = _number(_read(f"{here}/pid"), plan)
         master = -1
         if listening is not None:
             master = _received(listening)
@@ -169,9 +170,10 @@ def _start(
 def _config(plan: Plan, root: str) -> dict[str, object]:
     import resource
 
+    from layerview.containers import oci_bundle
     from layerview.containers.users import with_home
 
-    _check_binds(plan)
+    _make_places(plan, root)
     user = _user(plan.user, root)
     place = oci_bundle.Place(
         root,
@@ -190,18 +192,65 @@ def _config(plan: Plan, root: str) -> dict[str, object]:
     )
 
 
-def _check_binds(plan: Plan) -> None:
-    for bind in plan.binds:
-        what = printable(bind.target)
-        if os.path.normpath(bind.target).strip("/") == "":
-            raise StartError(f"{what}: nothing is mounted on the container's root")
-        if bind.kind == "bind":
-            try:
-                os.stat(bind.source)
-            except OSError as error:
-                raise StartError(
-                    f"{printable(bind.source)}, for {what} in the container: {_words(error)}"
-                ) from None
+def _make_places(plan: Plan, root: str) -> None:
+    """Make what is mounted on, as the launcher does, where it is not in what is mounted before."""
+    tree = os.open(root, OPEN_PATH | os.O_DIRECTORY)
+    try:
+        covered = ["dev/", "sys/"]
+        for bind in plan.binds:
+            target = os.path.normpath(f"/{bind.target}").lstrip("/")
+            _check_place(target, bind)
+            if not any(f"{target}/".startswith(place) for place in covered):
+                _make_place(tree, bind)
+            covered.append(f"{target}/")
+    finally:
+        os.close(tree)
+
+
+def _check_place(path: str, bind: Bind) -> None:
+    """Refuse what no container may mount on.
+
+    Args:
+        path: where it comes to, relative to the container's root.
+        bind: what is mounted there.
+
+    Raises:
+        StartError: for the root itself and for /proc.
+    """
+    if path in ("", "."):
+        raise StartError(f"{printable(bind.target)}: nothing is mounted on the container's root")
+    if path == "proc" or path.startswith("proc/"):
+        raise StartError(f"{printable(bind.target)}: nothing is mounted inside of /proc")
+
+
+def _make_place(tree: int, bind: Bind) -> None:
+    what = printable(bind.target)
+    folder = True
+    if bind.kind == "bind":
+        try:
+            folder = stat.S_ISDIR(os.stat(bind.source).st_mode)
+        except OSError as error:
+            raise StartError(
+                f"{printable(bind.source)}, for {what} in the container: {_plain(error)}"
+            ) from None
+    try:
+        place, made = open_place(tree, os.fsencode(bind.target), folder=folder)
+    except OSError as error:
+        raise StartError(f"{what}: not mounted: {_plain(error)}") from None
+    try:
+        top = os.readlink(f"/proc/self/fd/{tree}")
+        _check_place(os.path.relpath(os.readlink(f"/proc/self/fd/{place}"), top), bind)
+        if folder != stat.S_ISDIR(os.fstat(place).st_mode):
+            kinds = ("a folder", "a file") if folder else ("a file", "a folder")
+            raise StartError(
+                f"{printable(bind.source or 'tmpfs')} is {kinds[0]}, and {what} in the container"
+                f" {kinds[1]}"
+            )
+        if made and bind.kind == "tmpfs":
+            # Runtimes give a tmpfs the mode of what it covers.
+            os.chmod(f"/proc/self/fd/{place}", 0o1777)
+    finally:
+        os.close(place)
 
 
 def _user(name: str, root: str) -> User:
@@ -505,6 +554,12 @@ def _outside(child: int) -> int:
     finally:
         os.close(fd)
     raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), f"process {child}")
+
+
+def _number(text: bytes, plan: Plan) -> int:
+    if not text.strip().isdigit():
+        raise StartError(f"{plan.runtime} started a container and named no process")
+    return int(text)
 
 
 def _write(folder: int, name: str, data: bytes) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 
 from layerview.containers.calls import (
     CLONE_NEWIPC,
@@ -69,6 +68,8 @@ def ids_problem() -> tuple[str, str] | None:
     ranges = _map("uid_map"), _map("gid_map")
     if all(sum(count for _, _, count in found) > 1 for found in ranges):
         return None
+    import shutil
+
     # Only one's own ID is mapped: it is what 0 stands for.
     uid = ranges[0][0][1] if ranges[0] else os.geteuid()
     helps = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from layerview.containers.plan import Plan
 from layerview.containers.rootfs import DEVICES, MASKED, READ_ONLY
@@ -50,8 +50,7 @@ _KEPT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """What of the process that starts a container matters to its config."""
 
     root: str
@@ -187,8 +186,9 @@ def _mounts(plan: Plan, place: Place) -> list[dict[str, object]]:
         found.append(_mount("/sys", "sysfs", "sysfs", ["ro", *guarded]))
     if not place.user_namespace:
         # In one, runtimes bind these themselves; elsewhere they would make nodes, to no effect.
+        # Read-only keeps the machine's own nodes from a chmod, and no device from being written.
         found += [
-            _mount(f"/dev/{name}", "bind", f"/dev/{name}", ["bind"])
+            _mount(f"/dev/{name}", "bind", f"/dev/{name}", ["bind", "ro", "nosuid"])
             for name in DEVICES
             if os.path.exists(f"/dev/{name}")
         ]

@@ -7,18 +7,16 @@ import os
 import stat
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from layerview.containers.by_runtime import PROGRAMS, find_runtime, start_by_runtime
-from layerview.containers.machine import launcher_problem
 from layerview.containers.plan import Plan, StartError
-from layerview.containers.trials import try_out
 from layerview.drivers.mounts import mount
 from layerview.drivers.namespace import is_initial
 from layerview.errors import LayerviewError, UsageError
 
 OWN = "layerview"
 """The launcher that needs nothing installed."""
+RUNTIMES = ("crun", "runc")
 
 _CACHE = "runtimes.json"
 _MAX_CACHE = 1 << 16
@@ -27,8 +25,7 @@ _STAGES = ("/mnt", "/srv", "/media", "/tmp")
 _OTHERS = "use another runtime, or layerview's own launcher (leave out --runtime)"
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimeFinding:
+class RuntimeFinding(NamedTuple):
     """What was found out about a runtime."""
 
     name: str
@@ -50,10 +47,12 @@ def probe_runtimes(own: str) -> list[RuntimeFinding]:
         own: the area's corner that is layerview's (it need not be there), which remembers what a
             trial found for as long as program and boot are the same.
     """
+    from layerview.containers.machine import launcher_problem
+
     problem = launcher_problem()
     reason, remedy = problem or ("it needs nothing installed", "")
     launcher = RuntimeFinding(OWN, problem is None, problem is None, reason, remedy, None)
-    return [launcher, *(_find_out(own, name) for name in sorted(PROGRAMS))]
+    return [launcher, *(_find_out(own, name) for name in RUNTIMES)]
 
 
 def choose_runtime(own: str, wanted: str) -> str:
@@ -70,9 +69,9 @@ def choose_runtime(own: str, wanted: str) -> str:
     name = wanted or os.environ.get("LAYERVIEW_RUNTIME", "") or OWN
     if name == OWN:
         return OWN
-    if name not in PROGRAMS:
-        known = ", ".join(sorted(PROGRAMS))
-        raise UsageError(f"no runtime is called {name[:40]!r}: {OWN}, {known} are")
+    if name not in RUNTIMES:
+        known = ", ".join((OWN, *RUNTIMES))
+        raise UsageError(f"no runtime is called {name[:40]!r}: {known} are")
     finding = _find_out(own, name)
     if not finding.works:
         raise LayerviewError(f"runtime {name}: {finding.reason}; {finding.remedy}")
@@ -80,6 +79,8 @@ def choose_runtime(own: str, wanted: str) -> str:
 
 
 def _find_out(own: str, name: str) -> RuntimeFinding:
+    from layerview.containers.by_runtime import find_runtime
+
     path = find_runtime(name)
     if path is None:
         return RuntimeFinding(
@@ -90,6 +91,8 @@ def _find_out(own: str, name: str) -> RuntimeFinding:
     if key is not None and isinstance(known, dict) and known.get("key") == key:
         problem = known.get("problem")
     else:
+        from layerview.containers.trials import try_out
+
         problem = try_out(lambda: _trial(name))
         if key is not None:
             _remember(own, name, {"key": key, "problem": problem})
@@ -144,6 +147,8 @@ def _remember(own: str, name: str, found: dict[str, object]) -> None:
 
 def _trial(name: str) -> str | None:
     """Start a program that ends when its input does, look at what it was given, and end it."""
+    from layerview.containers.by_runtime import start_by_runtime
+
     stage = next((folder for folder in _STAGES if os.path.isdir(folder)), None)
     if stage is None:
         return "there is no folder for a trial: none of " + ", ".join(_STAGES)
