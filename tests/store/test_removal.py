@@ -118,8 +118,9 @@ def test_a_container_keeps_its_image(run: Command, root: Path, running: bool) ->
         answer = run("rmi", word)
         assert (answer.status, answer.out) == (1, "")
         assert "container cccccccccccc (steady)" in answer.errors
-    assert run("prune", "-af").status == 0
-    assert "a:1" in areas.names(root)
+    if running:
+        assert run("prune", "-af").status == 0
+        assert "a:1" in areas.names(root)
     run("tag", "a:1", "b:1")
     assert run("rmi", "a:1").out == "Untagged: a:1\n"
     answer = run("rmi", "-f", "b:1")
@@ -129,6 +130,15 @@ def test_a_container_keeps_its_image(run: Command, root: Path, running: bool) ->
     # The container stands on the layers, whatever became of the image.
     assert len(areas.layers(root)) == 2
     assert areas.wrong(root) == []
+
+
+def test_prune_takes_containers_that_do_not_run_as_docker_does(run: Command, root: Path) -> None:
+    container(root, "a:1", running=False)
+    document = run.json("prune", "-f", "--filter", "label=x")
+    assert document["containers"] == []
+    document = run.json("prune", "-af")
+    assert document["containers"] == ["c" * 64]
+    assert areas.is_bare(root)
 
 
 def test_an_image_that_others_were_built_on_stays(run: Command, root: Path) -> None:
