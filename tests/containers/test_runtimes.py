@@ -222,7 +222,7 @@ LOOK = """
 grep -E "Cap|Seccomp:|NoNew|Groups|Sig(Ign|Blk)|Uid|Gid" /proc/self/status; id; env | sort
 ls /dev /sys /dev/pts /dev/shm /; cat /proc/self/cgroup; pwd; ulimit -n; umask; hostname
 ls /proc/self/fd; cut -d' ' -f2-3 /proc/mounts | grep -v overlay | sort; ifconfig lo
-stat -c '%n %a %u %g %t %T' / /dev /dev/null /dev/tty /proc /tmp /dev/shm; ps > /tmp/ps; wc -l < /tmp/ps
+stat -c '%n %a %u %g %t %T' / /dev /dev/null /dev/tty /proc /tmp /dev/shm; ps > /dev/shm/ps; wc -l < /dev/shm/ps
 """
 
 
