@@ -1049,22 +1049,37 @@ class Shim:
             fcntl.flock(self.folder, fcntl.LOCK_UN)
 
     def _write_state(self) -> None:
-        name, beside = "config.v2.json", "config.v2.json.shim"
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-        with open(os.open(name, flags, dir_fd=self.folder), "rb") as file:
-            config = json.load(file)
-            mode = os.fstat(file.fileno()).st_mode & 0o777
-        state = config.setdefault("State", {})
-        state.update(Running=False, Paused=False, Pid=0, ExitCode=self.exit, FinishedAt=timestamp())
+        name = "config.v2.json"
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        with open(os.open(name, flags, dir_fd=self.folder), "rb+", 0) as file:
+            before = file.read()
+            config = json.loads(before)
+            ended = {"Running": False, "Paused": False, "Pid": 0, "ExitCode": self.exit}
+            config.setdefault("State", {}).update(ended, FinishedAt=timestamp())
+            text = json.dumps(config, separators=(",", ":")).encode()
+            try:
+                self._replace(name, text, os.fstat(file.fileno()).st_mode & 0o777)
+            except OSError:
+                # A container that fills its disk, and ends because of that, must not lose its
+                # exit status: what is there is written over, which takes no room.
+                _overwrite(file.fileno(), before, text)
+
+    def _replace(self, name: str, text: bytes, mode: int) -> None:
+        beside = name + ".shim"
         with suppress(FileNotFoundError):
             os.unlink(beside, dir_fd=self.folder)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        with open(os.open(beside, flags, mode, dir_fd=self.folder), "wb") as file:
-            file.write(json.dumps(config, separators=(",", ":")).encode())
-            file.flush()
-            if not self.state.get("volatile"):
-                os.fsync(file.fileno())
-        os.rename(beside, name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+        try:
+            with open(os.open(beside, flags, mode, dir_fd=self.folder), "wb") as file:
+                file.write(text)
+                file.flush()
+                if not self.state.get("volatile"):
+                    os.fsync(file.fileno())
+            os.rename(beside, name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(beside, dir_fd=self.folder)
+            raise
 
     def _remove(self, words: list[str]) -> None:
         """Become who removes the container."""
@@ -1075,6 +1090,15 @@ class Shim:
                 signal.signal(number, signal.SIG_DFL)
         with suppress(OSError):
             os.execv(words[0], list(words))
+
+
+def _overwrite(fd: int, before: bytes, text: bytes) -> None:
+    """Write over a file's content, all or nothing."""
+    if os.pwrite(fd, text, 0) == len(text):
+        os.ftruncate(fd, len(text))
+    else:
+        os.pwrite(fd, before, 0)
+        os.ftruncate(fd, len(before))
 
 
 def _deadline(client: Client) -> float:

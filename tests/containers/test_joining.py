@@ -197,7 +197,7 @@ def test_its_terminal_is_the_container_s_own(running: Running) -> None:
 
 def test_it_is_the_foreground_of_its_terminal(running: Running) -> None:
     plan = ExecPlan(
-        ("sh", "-c", "trap 'echo got; exit 3' INT; echo on; sleep 9; sleep 9"),
+        ("sh", "-c", "trap 'echo got; exit 3' INT; echo on; while :; do sleep 0.05; done"),
         ("PATH=/bin",),
         tty=True,
     )

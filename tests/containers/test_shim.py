@@ -391,7 +391,8 @@ def test_another_user_is_not_answered(tmp_path: Path) -> None:
                 os.setresgid(65534, 65534, 65534)
                 os.setresuid(65534, 65534, 65534)
                 connection = raw(container)
-                connection.sendall(b'{"do":"state"}\n')
+                with suppress(BrokenPipeError):
+                    connection.sendall(b'{"do":"state"}\n')
                 status = 7 if said(connection) == b"" else 8
             finally:
                 os._exit(status)
@@ -401,8 +402,7 @@ def test_another_user_is_not_answered(tmp_path: Path) -> None:
 def test_a_container_that_closes_its_output_runs_on(tmp_path: Path) -> None:
     with kept(tmp_path, *sh("echo a; exec >&- 2>&-; sleep 0.8; exit 6")) as container:
         container.become_small()
-        used = Path(f"/proc/{container.shim}/stat").read_text().rpartition(")")[2].split()
-        assert int(used[11]) + int(used[12]) < 50, "it spins"
+        assert ticks(container) < 50, "it spins"
         assert container.connect().wait() == 6
         container.ended()
         assert container.said() == "a\n"
@@ -718,3 +718,65 @@ def test_only_light_modules_are_in_it(tmp_path: Path) -> None:
     ours = {name for name in loaded if name.startswith("layerview")}
     assert ours == {"layerview", "layerview.containers", "layerview.containers.shim"}
     assert not loaded & {"ctypes", "dataclasses", "pathlib", "subprocess", "typing", "asyncio"}
+
+
+@pytest.mark.conformance
+def test_the_exit_status_is_recorded_on_a_disk_that_is_full(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("a disk of its own needs root")
+    with (
+        small_disk(tmp_path / "disk", "1m"),
+        kept(tmp_path / "disk", *sh("read x; echo unlogged; exit 3")) as container,
+    ):
+        attached = container.connect().attach()
+        with suppress(OSError), open(tmp_path / "disk/filler", "wb", 0) as file:
+            while file.write(b"x" * 4096):
+                pass
+        attached.socket.sendall(b"go\n")
+        assert everything(attached)[1] == 3
+        container.ended()
+        assert container.state()["ExitCode"] == 3
+        assert container.state()["Running"] is False
+        assert not (container.folder / "config.v2.json.shim").exists()
+        attached.close()
+
+
+def test_input_that_a_terminals_program_does_not_read_waits_without_spinning(
+    tmp_path: Path,
+) -> None:
+    with kept(tmp_path, *sh("stty raw -echo; echo on; sleep 1.5; wc -c"), tty=True) as container:
+        attached = container.connect().attach()
+        assert attached.socket.recv(100).endswith(b"on\n")
+        container.become_small()
+        attached.socket.setblocking(False)
+        sent = 0
+        with suppress(BlockingIOError):
+            while sent < 4 << 20:
+                sent += attached.socket.send(b"x" * 4096)
+        assert sent < 1 << 20, "nothing makes who types wait"
+        before = ticks(container)
+        time.sleep(0.5)
+        assert ticks(container) - before < 10, "it spins"
+        assert container.memory() <= 16 << 20
+        attached.close()
+
+
+def ticks(container: Kept) -> int:
+    """Return the hundredths of a second that the shim has computed."""
+    words = Path(f"/proc/{container.shim}/stat").read_text().rpartition(")")[2].split()
+    return int(words[11]) + int(words[12])
+
+
+def test_it_does_not_compute_while_nothing_happens(tmp_path: Path) -> None:
+    with kept(tmp_path, *sh("exec >&- 2>&-; sleep 20")) as container:
+        container.become_small()
+        waits, attached = container.connect(), container.connect().attach(stdin=False)
+        half = raw(container)
+        half.sendall(b'{"do":"wait"}\n')
+        half.shutdown(socket.SHUT_WR)
+        before = ticks(container)
+        time.sleep(1)
+        assert ticks(container) - before < 3
+        waits.close()
+        attached.close()
+        half.close()
