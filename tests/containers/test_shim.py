@@ -5,11 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pwd
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,8 +21,13 @@ from pathlib import Path
 import pytest
 
 from layerview.containers import talk
+from layerview.drivers.mounts import mount_points
+from layerview.drivers.namespace import is_initial
 from layerview.errors import LayerviewError, NotFoundError
-from tests.containers.shimming import BUSYBOX, Kept, kept, until
+from tests.containers.shimming import BUSYBOX, ROOT, Kept, kept, until
+from tests.containers.starters import need_runtime
+from tests.containers.starting import Lab, lab, wait_for_end
+from tests.drivers.people import as_user, readable_site, user
 
 
 def sh(script: str) -> tuple[str, ...]:
@@ -780,3 +788,107 @@ def test_it_does_not_compute_while_nothing_happens(tmp_path: Path) -> None:
         waits.close()
         attached.close()
         half.close()
+
+
+# -- with a real container around it --
+
+
+@pytest.fixture(params=["layerview", "runc"])
+def area(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    with lab("overlay2", tmp_path / "root", need_runtime(request.param)) as made:
+        yield made
+
+
+def start(area: Lab, *words: str, client: int = -1, **more: object) -> Kept:
+    plan = area.plan(*words, **more)
+    folder = Path(plan.folder)
+    (folder / "config.v2.json").write_text('{"State":{"Running":true}}')
+    started = area.start(plan, client=client)
+    return Kept(folder, Path(plan.run), started.shim, started.pid)
+
+
+def log_of(container: Kept) -> str:
+    lines = (container.folder / f"{container.folder.name}-json.log").read_bytes().splitlines()
+    return "".join(json.loads(line)["log"] for line in lines)
+
+
+@pytest.mark.parametrize("tty", [False, True])
+def test_a_real_container_is_kept_in_16_mib(area: Lab, tty: bool) -> None:
+    ours, theirs = socket.socketpair()
+    more = {"tty": tty, "open_stdin": True, "stdin_once": True}
+    container = start(area, "sh", "-c", "read x; exit $x", client=theirs.fileno(), **more)
+    theirs.close()
+    container.become_small()
+    assert container.memory() <= 16 << 20
+    with container.connect() as shim:
+        said = shim.state()
+        assert (said["pid"], said["tty"]) == (container.pid, tty)
+    ours.sendall(b"7\n")
+    assert everything(talk.Attached(ours, tty))[1] == 7
+    wait_for_end(container.shim)
+    assert container.state()["ExitCode"] == 7
+    assert os.listdir(container.run) == []
+    ours.close()
+
+
+def test_a_real_container_ends_with_all_of_its_own_when_its_shim_is_killed(area: Lab) -> None:
+    container = start(area, "sh", "-c", "(trap '' TERM; sleep 100) & sleep 100")
+    container.become_small()
+    os.kill(container.shim, signal.SIGKILL)
+    wait_for_end(container.pid)
+    container.ended()
+    assert mount_points(str(area.root)) == []
+
+
+def test_a_real_container_that_nobody_waits_for_is_removed_in_the_end(area: Lab) -> None:
+    code = (
+        "import fcntl, os, subprocess, sys\n"
+        "from layerview.drivers.mounts import mount_points\n"
+        "from layerview.drivers.overlay2 import Overlay2\n"
+        "root, id = sys.argv[1:]\n"
+        "lock = open(root + '/containers/' + id + '/layerview.lock')\n"
+        "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+        "assert mount_points(root) == [], mount_points(root)\n"
+        "subprocess.run(['/bin/busybox', 'true'], check=True)\n"
+        "Overlay2(root).remove(id)\n"
+        "open(root + '/removed', 'w').write('yes')\n"
+    )
+    id = f"{area.made + 1:064x}"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n" + code
+    remove = (sys.executable, "-c", code, str(area.root), id)
+    container = start(area, "sh", "-c", "sleep 0.5; echo end", remove=remove)
+    assert container.folder.name == id
+    layer = area.driver.layer_folder(id)
+    assert os.path.exists(layer)
+    wait_for_end(container.shim)
+    assert (area.root / "removed").read_text() == "yes"
+    assert not os.path.exists(layer)
+    assert log_of(container) == "end\n"
+
+
+AGAIN = """
+import sys
+import pytest
+from layerview.drivers.namespace import run_in_user_namespace
+words = ["-q", "-p", "no:cacheprovider", "-rs", "--basetemp", sys.argv[1], sys.argv[2]]
+sys.exit(run_in_user_namespace(lambda: int(pytest.main([*words, "-k", "real"]))))
+"""
+
+
+@pytest.mark.conformance
+@pytest.mark.parametrize("name", ["lvuser", "lvplain"])
+def test_it_does_the_same_for_an_ordinary_user(name: str) -> None:
+    if not is_initial():
+        pytest.skip("it is the ordinary user who is here")
+    entry = pwd.getpwnam(user(name))
+    with tempfile.TemporaryDirectory(prefix="layerview-shim-", dir="/var/tmp") as own:
+        os.chown(own, entry.pw_uid, entry.pw_gid)
+        with readable_site() as site:
+            done = as_user(name, site, "-c", AGAIN, f"{own}/tmp", "tests/containers/test_shim.py")
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed[1]) >= 4
