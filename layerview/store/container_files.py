@@ -13,8 +13,10 @@ from layerview.store.liveness import NEVER
 
 CONFIG = "config.v2.json"
 HOST_CONFIG = "hostconfig.json"
-NOTES = "layerview.json"
-"""What layerview alone keeps of a container; Docker passes over it."""
+ETC_FILES = ("hostname", "hosts", "resolv.conf")
+"""Files beside it that show in the container's /etc."""
+NOTES = "Layerview"
+"""The key under which layerview keeps in CONFIG what is its own; an engine drops it."""
 MASKED = (
     *("/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats"),
     *("/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"),
@@ -57,6 +59,7 @@ def config_document(
     config: Mapping[str, object],
     mount_points: Mapping[str, object],
     network: str,
+    notes: Mapping[str, object],
 ) -> dict[str, object]:
     """Return config.v2.json of a new container.
 
@@ -71,6 +74,7 @@ def config_document(
         config: Docker's `Config` object.
         mount_points: Docker's `MountPoints`, by target.
         network: "none" or "host".
+        notes: what layerview keeps besides.
     """
     return {
         "StreamConfig": {},
@@ -103,6 +107,7 @@ def config_document(
         "SeccompProfile": "",
         "NoNewPrivileges": False,
         "LocalLogCacheMeta": {"HaveNotifyEnabled": False},
+        NOTES: dict(notes),
     }
 
 
@@ -293,20 +298,20 @@ def to_json(document: object) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"
 
 
-def hostname_text(config: Mapping[str, object]) -> bytes:
-    """Return /etc/hostname."""
+def etc_files(config: Mapping[str, object], network: str) -> dict[str, bytes]:
+    """Return ETC_FILES of a container, by name.
+
+    Args:
+        config: Docker's `Config` object.
+        network: "none" or "host"; the machine's own network has the machine's own hosts.
+    """
     name, domain = (str(config.get(key) or "") for key in ("Hostname", "Domainname"))
-    return f"{name}.{domain}\n".encode() if domain else f"{name}\n".encode()
-
-
-def hosts_text(network: str) -> bytes:
-    """Return /etc/hosts: the machine's own for its own network."""
-    return _machine_file("/etc/hosts") if network == "host" else HOSTS
-
-
-def resolv_conf_text() -> bytes:
-    """Return /etc/resolv.conf: the machine's, as libnetwork gives it without a bridge."""
-    return _machine_file("/etc/resolv.conf")
+    return {
+        "hostname": f"{name}.{domain}\n".encode() if domain else f"{name}\n".encode(),
+        "hosts": _machine_file("/etc/hosts") if network == "host" else HOSTS,
+        # As libnetwork gives it without a bridge.
+        "resolv.conf": _machine_file("/etc/resolv.conf"),
+    }
 
 
 def _machine_file(path: str) -> bytes:

@@ -18,17 +18,16 @@ from typing import TYPE_CHECKING
 
 from layerview.errors import FormatError, LayerviewError, NotFoundError
 from layerview.oci.digest import Digest
-from layerview.oci.fields import MAX_DOCUMENT_BYTES, load_json
+from layerview.oci.fields import MAX_DOCUMENT_BYTES, Fields, load_json
 from layerview.store import volumes as volumes_of
 from layerview.store.container_files import (
     CONFIG,
+    ETC_FILES,
     HOST_CONFIG,
     NOTES,
     config_document,
+    etc_files,
     host_config,
-    hostname_text,
-    hosts_text,
-    resolv_conf_text,
     to_json,
 )
 from layerview.store.durable import (
@@ -128,7 +127,7 @@ class Making:
         return f"{self._new.mount_id}-init"
 
     def note(self, key: str, value: object) -> None:
-        """Keep something in layerview.json."""
+        """Keep something of the container for layerview alone."""
         self._new.notes[key] = value
 
 
@@ -320,14 +319,12 @@ def _write(area: Area, layout: Layout, new: NewContainer, making: Making) -> tup
         config=new.config,
         mount_points=new.mount_points,
         network=new.network,
+        notes={"runtime": new.runtime} | new.notes,
     )
     files = {
         CONFIG: (to_json(config), 0o600),
         HOST_CONFIG: (to_json(host_config(asked | dict(new.host_config))), 0o644),
-        NOTES: (to_json({"runtime": new.runtime} | new.notes), 0o644),
-        "hostname": (hostname_text(new.config), 0o644),
-        "hosts": (hosts_text(new.network), 0o644),
-        "resolv.conf": (resolv_conf_text(), 0o644),
+        **{name: (data, 0o644) for name, data in etc_files(new.config, new.network).items()},
     }
     with named(mount):
         os.mkdir(mount, 0o755)
@@ -335,11 +332,34 @@ def _write(area: Area, layout: Layout, new: NewContainer, making: Making) -> tup
         write_new(os.path.join(mount, name), text.encode())
     with named(place):
         os.mkdir(place, 0o710)
-        os.mkdir(os.path.join(place, "checkpoints"), 0o700)
     for name, (data, mode) in files.items():
         write_new(os.path.join(place, name), data, mode=mode)
     unsynced = [*(f"{mount}/{name}" for name in texts), mount, layout.mounts]
-    return place, [*unsynced, *(f"{place}/{name}" for name in files), place]
+    # The files of /etc are made anew where they are lost, by an engine and by us.
+    return place, [*unsynced, f"{place}/{CONFIG}", f"{place}/{HOST_CONFIG}", place]
+
+
+def complete(area: Area, id: str, document: Fields, network: str) -> None:
+    """Write the files of /etc that a container lacks: an engine makes them when it starts one.
+
+    Args:
+        area: the area.
+        id: the container's ID.
+        document: its config.v2.json.
+        network: "none" or "host".
+    """
+    folder = folder_of(area, id)
+    texts: dict[str, bytes] = {}
+    for name in ETC_FILES:
+        path = os.path.join(folder, name)
+        with named(path):
+            with suppress(FileNotFoundError):
+                if os.lstat(path).st_size:
+                    continue
+            texts = texts or etc_files(document.mapping("Config"), network)
+            with suppress(FileNotFoundError):
+                os.unlink(path)  # lost with the machine's power
+            write_new(path, texts[name])
 
 
 def check_free(writing: Writing, name: str, own: str = "") -> None:
@@ -366,13 +386,27 @@ def check_free(writing: Writing, name: str, own: str = "") -> None:
         if id == own or not is_container_id(id):
             continue
         try:
-            data = read_small(os.path.join(home, id, CONFIG), MAX_DOCUMENT_BYTES)
             # Most are seen not to have the name without being understood.
+            data = _quickly_read(f"{home}/{id}/{CONFIG}")
             document = load_json(data, CONFIG) if wanted in data else None
-        except LayerviewError:
+        except (LayerviewError, OSError):
             continue
         if isinstance(document, dict) and document.get("Name") == f"/{name}":
             raise NameInUse(_taken(name, id))
+
+
+def _quickly_read(path: str) -> bytes:
+    """Read a file of at most MAX_DOCUMENT_BYTES: there may be hundreds, for every new container."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        data = os.read(fd, 1 << 16)
+        while len(data) >= 1 << 16 and (more := os.read(fd, MAX_DOCUMENT_BYTES)):
+            data += more
+            if len(data) > MAX_DOCUMENT_BYTES:
+                break
+        return data
+    finally:
+        os.close(fd)
 
 
 def _taken(name: str, id: str) -> str:
@@ -447,25 +481,6 @@ def change_container(
         NotFoundError: when there is no such container.
         LayerviewError: when the file can't be read or written.
     """
-    _change(area, id, CONFIG, 0o600, change, sync=sync)
-
-
-def change_notes(
-    area: Area, id: str, change: Callable[[dict[str, object]], None], *, sync: bool = False
-) -> None:
-    """Change what layerview alone keeps of a container, in layerview.json; see above."""
-    _change(area, id, NOTES, 0o644, change, sync=sync)
-
-
-def _change(
-    area: Area,
-    id: str,
-    name: str,
-    mode: int,
-    change: Callable[[dict[str, object]], None],
-    *,
-    sync: bool,
-) -> None:
     folder = folder_of(area, id)
     with named(folder):
         home = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -473,19 +488,14 @@ def _change(
         fcntl.flock(home, fcntl.LOCK_EX)
         if not _is_at(folder, home):
             raise NotFoundError(f"there is no container {id[:12]} any more")
-        path = os.path.join(folder, name)
-        try:
-            document = _object(path)
-        except NotFoundError:
-            if name == CONFIG:
-                raise
-            document = {}  # an engine made the container
+        path = os.path.join(folder, CONFIG)
+        document = _object(path)
         change(document)
-        temporary = os.path.join(folder, f".tmp-{name}")
+        temporary = os.path.join(folder, f".tmp-{CONFIG}")
         with named(path):
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
-            write_new(temporary, to_json(document), mode=mode)
+            write_new(temporary, to_json(document), mode=0o600)
             if sync:
                 sync_all([temporary])
             os.rename(temporary, path)
@@ -561,10 +571,13 @@ def note_start(area: Area, id: str, pid: int, nanoseconds: int, *, sync: bool = 
     holder = read_lock(area, id)
     started = holder.started if holder is not None else now()
     folder = folder_of(area, id)
-    change_container(
-        area, id, lambda document: mark_started(document, folder, pid, started), sync=sync
-    )
-    change_notes(area, id, lambda notes: notes.update(start_ns=nanoseconds))
+
+    def change(document: dict[str, object]) -> None:
+        mark_started(document, folder, pid, started)
+        notes = document.get(NOTES)
+        document[NOTES] = (notes if isinstance(notes, dict) else {}) | {"start_ns": nanoseconds}
+
+    change_container(area, id, change, sync=sync)
 
 
 def note_failure(area: Area, id: str, code: int, message: str) -> None:

@@ -29,6 +29,7 @@ from layerview.oci.config import ImageConfig
 from layerview.oci.digest import Digest, chain_ids
 from layerview.oci.fields import MAX_DOCUMENT_BYTES, Fields, load_json
 from layerview.oci.reference import Reference
+from layerview.store.container_files import CONFIG, HOST_CONFIG, NOTES
 from layerview.store.layout import (
     Layout,
     driver_id,
@@ -477,7 +478,9 @@ class DataRoot:
 
     def container_notes(self, container_id: str) -> Fields:
         """Return what layerview alone keeps of a container; nothing of others' containers."""
-        return self._object(container_id, "layerview.json") or Fields({}, "layerview.json")
+        document = self._object(container_id, CONFIG)
+        notes = document.optional_inner(NOTES) if document is not None else None
+        return notes or Fields({}, NOTES)
 
     def host_config(self, container_id: str) -> Fields:
         """Return what hostconfig.json says of a container.
@@ -485,12 +488,12 @@ class DataRoot:
         Raises:
             LayerviewError: as above.
         """
-        found = self._object(container_id, "hostconfig.json")
+        found = self._object(container_id, HOST_CONFIG)
         if found is None:
             raise NotFoundError(f"{self._config(container_id)} has no hostconfig.json beside it")
         return found
 
-    def _config(self, container_id: str, name: str = "config.v2.json") -> str:
+    def _config(self, container_id: str, name: str = CONFIG) -> str:
         if not is_container_id(container_id):
             raise FormatError(f'"{printable(container_id[:80])}" is no container ID')
         return os.path.join(self.path, "containers", container_id, name)
@@ -504,7 +507,7 @@ class DataRoot:
         # The lock first: between the two a container may end, which is written down before.
         path = self._config(container_id, LOCK)
         held, holder, written = self._look(path)
-        found = self._object(container_id, "config.v2.json")
+        found = self._object(container_id, CONFIG)
         if found is None or found.optional_inner("State") is None:
             return found
         state = found.mapping("State")

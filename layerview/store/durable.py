@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from threading import Thread
 from typing import IO
 
 from layerview.errors import LayerviewError, NotFoundError
@@ -58,13 +59,25 @@ def write_new(path: str, data: bytes, *, mode: int = 0o644) -> None:
 def sync_all(paths: Iterable[str]) -> None:
     """Flush files and folders to the disk, side by side: journals then commit them together."""
     wanted = list(dict.fromkeys(paths))
-    if not wanted:
-        return
-    from concurrent.futures import ThreadPoolExecutor
+    failed: list[BaseException] = []
 
-    with ThreadPoolExecutor(min(_SYNCS, len(wanted))) as pool:
-        for _ in pool.map(_sync, wanted):
-            pass
+    def sync() -> None:
+        try:
+            while wanted:
+                _sync(wanted.pop())
+        except IndexError:
+            return  # another one took the last
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [Thread(target=sync) for _ in range(min(_SYNCS, len(wanted)) - 1)]
+    for thread in threads:
+        thread.start()
+    sync()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
 
 
 def _sync(path: str) -> None:

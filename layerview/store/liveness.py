@@ -154,7 +154,10 @@ def true_state(
         return found
     ended = not running and moment(found.get("FinishedAt")) >= moment(holder.started)
     if ended:
-        return found  # the keeper has said how
+        # The keeper has said how; who started it may not have come to say when.
+        if moment(found.get("StartedAt")) < moment(holder.started):
+            found["StartedAt"] = holder.started
+        return found
     if not running:
         found |= {"StartedAt": holder.started, "OOMKilled": False, "Dead": False, "Error": ""}
     if held:

@@ -20,11 +20,12 @@ import pytest
 
 from layerview.errors import LayerviewError, NotFoundError, UsageError
 from layerview.store.area import Area
-from layerview.store.container_files import volume_point
+from layerview.store.container_files import ETC_FILES, volume_point
 from layerview.store.containers import (
     ContainerRuns,
     NameInUse,
     change_container,
+    complete,
     container_lock,
     folder_of,
     lives,
@@ -110,11 +111,9 @@ def test_a_made_container_is_read_back(root: Path, area: Area) -> None:
     assert modes == {
         "config.v2.json": 0o600,
         "hostconfig.json": 0o644,
-        "layerview.json": 0o644,
         "hostname": 0o644,
         "hosts": 0o644,
         "resolv.conf": 0o644,
-        "checkpoints": 0o700,
     }
     assert stat.S_IMODE(folder.stat().st_mode) == 0o710
     assert list((root / "layerview/intents").iterdir()) == []
@@ -263,6 +262,26 @@ def test_what_the_keeper_wrote_last_stands(root: Path, area: Area) -> None:
     assert area.data.container_notes(id).integer("start_ns") == 5_000
 
 
+def test_a_container_that_ended_after_who_started_it_was_killed_has_run(
+    root: Path, area: Area
+) -> None:
+    id = containers.created(root, "a:1", "steady").id
+    with kept(area, id, started="2026-01-02T03:04:05Z") as shim:
+
+        def ended(document: dict[str, Any]) -> None:
+            document["State"] |= {"ExitCode": 3, "FinishedAt": "2026-01-02T03:04:06Z"}
+
+        change_container(area, id, ended)
+        end(shim)
+        for _ in range(2):
+            record = area.data.container(id)
+            assert (record.status, record.exit_code) == ("exited", 3)
+            assert record.started == "2026-01-02T03:04:05Z"
+            fd = container_lock(area, id)
+            assert fd is not None
+            os.close(fd)
+
+
 def test_a_keeper_on_its_way_out_is_waited_for(root: Path, area: Area) -> None:
     id = containers.created(root, "a:1", "steady").id
     with kept(area, id, started=LONG_AGO) as shim:
@@ -404,6 +423,18 @@ def test_a_container_is_renamed(root: Path, area: Area) -> None:
             writing.rename_container("e" * 64, "four")
     assert area.data.container("three").id == one.id
     assert containers.created(root, "a:1", "one").id == area.data.container("one").id
+
+
+def test_the_files_of_etc_that_are_missing_or_lost_are_written(root: Path, area: Area) -> None:
+    id = containers.created(root, "a:1", "steady").id
+    folder = Path(folder_of(area, id))
+    before = {name: (folder / name).read_bytes() for name in ETC_FILES}
+    (folder / "hosts").unlink()
+    (folder / "resolv.conf").write_bytes(b"")
+    (folder / "hostname").write_bytes(b"changed\n")
+    complete(area, id, area.data.container_document(id), "none")
+    after = {name: (folder / name).read_bytes() for name in ETC_FILES}
+    assert after == before | {"hostname": b"changed\n"}
 
 
 # --- removing ---
