@@ -456,14 +456,17 @@ class _Pump:
                                 fatal = number
                             elif send_signal is not None:
                                 interrupts += number in (signal.SIGINT, signal.SIGTERM)
-                                with suppress(LayerviewError):
+                                try:
                                     send_signal(number)
+                                except LayerviewError:
+                                    # It has ended, and we have not taken all that it said.
+                                    return 128 + number
                     if fatal or interrupts >= _ENOUGH:
                         break
                     if self._carry(ready):
                         return None
                 else:
-                    self._finish()
+                    self._finish(signals)
         if fatal:
             signal.raise_signal(fatal)
         if self._peer.exit is None and self._peer.gone:
@@ -556,16 +559,20 @@ class _Pump:
             raise
         del held[:done]
 
-    def _finish(self) -> None:
-        """Write what is left after the other side's end."""
+    def _finish(self, signals: Signals) -> None:
+        """Write what is left after the other side's end, unless a signal ends us."""
         for stream, data in self._peer.rest():
             self._out[stream] += data
         for stream, held in self._out.items():
             while held:
                 poll = select.poll()
                 poll.register(self._targets[stream], _OUT)
-                poll.poll()
-                self._write(stream)
+                poll.register(signals.fd, _IN)
+                ready = dict(poll.poll())
+                if signals.fd in ready and {*signals.got()} & {*_ENDING}:
+                    return
+                if self._targets[stream] in ready:
+                    self._write(stream)
 
     def _resize(self, resize: Callable[[int, int], None] | None, redraw: bool = False) -> None:
         """Tell our terminal's size; to have all drawn again, another one first."""

@@ -370,6 +370,29 @@ def test_a_killed_container_without_a_terminal_is_137(tmp_path: Path) -> None:
         assert result(container) == 137
 
 
+@pytest.mark.parametrize(("count", "code"), [(18000, 2), (30000, 130)])
+def test_who_does_not_take_the_last_output_can_be_interrupted(
+    tmp_path: Path, count: int, code: int
+) -> None:
+    script = f"read x; seq 1 {count}; exit 2"
+    with kept(tmp_path, *sh(script), stdin_once=True) as container:
+        process = client(container, "attach", "no", stdin=subprocess.PIPE)
+        until(lambda: takes_signals(process.pid), "take signals over")
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.close()
+        container.ended()
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+        assert result(container) == code
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stderr.close()
+
+
 # -- commands --
 
 
