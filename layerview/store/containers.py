@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -436,10 +435,12 @@ def undo(writing: Writing, intent: Intent) -> bool:
             layout.mount(intent.container),
             run_folder(area, intent.container),
         ):
-            _remove_folder(place)
+            volumes_of.delete_tree(place)
         for name in intent.new_volumes:
             if not volumes_of.user(writing, name, but=intent.container):
-                volumes_of.take_away(area, name)
+                going = volumes_of.take_away(area, name)
+                if going is not None:
+                    going.delete()
     except OSError as error:
         writing.intents.leave(intent)
         raise refused(error, layout.home) from None
@@ -648,11 +649,15 @@ def remove_container(writing: Writing, id: str, *, volumes: bool = False) -> lis
         _close(lock, held)
     if not volumes:
         return []
-    with writing.lock.hold():
-        gone = [name for name in names if volumes_of.is_there(area.root, name)]
-        gone = [name for name in gone if not volumes_of.user(writing, name)]
-        for name in gone:
-            volumes_of.take_away(area, name)
+    gone = []
+    for name in names:
+        with writing.lock.hold():
+            if volumes_of.user(writing, name):
+                continue
+            volume = volumes_of.take_away(area, name)
+        if volume is not None:
+            volume.delete()
+            gone.append(name)
     return gone
 
 
@@ -685,10 +690,10 @@ def _finish(writing: Writing, id: str, going: str) -> None:
         for driver, ids in _mounts(writing, id).items():
             for each in ids:
                 writing.driver(driver).remove(each)
-            _remove_folder(writing.layout(driver).mount(id))
-        _remove_folder(run_folder(area, id))
+            volumes_of.delete_tree(writing.layout(driver).mount(id))
+        volumes_of.delete_tree(run_folder(area, id))
         _unmount(going)
-        _remove_folder(going)
+        volumes_of.delete_tree(going)
     except OSError as error:
         raise refused(error, f"container {id[:12]}") from None
 
@@ -717,7 +722,7 @@ def finish_removals(writing: Writing) -> Iterator[str]:
                 _finish(writing, name, going)
                 yield f"finished the removal of container {name[:12]}"
             elif name.startswith(volumes_of.GOING):
-                _remove_folder(going)
+                volumes_of.delete_tree(going)
                 yield "finished the removal of a volume"
         finally:
             os.close(fd)
@@ -729,8 +734,3 @@ def _unmount(folder: str) -> None:
 
     for place in reversed(mount_points(folder)):
         detach(place)
-
-
-def _remove_folder(path: str) -> None:
-    with named(path), suppress(FileNotFoundError):
-        shutil.rmtree(path)

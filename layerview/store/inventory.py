@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from layerview.errors import LayerviewError
+from layerview.layer.beneath import OPEN_FOLDER
 from layerview.layer.whiteouts import Whiteouts
 from layerview.oci.digest import Digest
 from layerview.store.data_root import ContainerRecord, DataRoot, ImageRecord, LayerRecord
@@ -212,24 +213,69 @@ def container_size(root: DataRoot, record: ContainerRecord) -> int | None:
 def folder_size(folder: str) -> int | None:
     """Sum the bytes of all that is no folder below a folder, each inode once.
 
-    moby, pkg/directory. None where something may not be read.
+    moby, pkg/directory. What goes meanwhile does not count. None where something may not be read.
     """
-    total = 0
-    seen: set[tuple[int, int]] = set()
-    waiting = [os.fsencode(folder)]
     try:
-        while waiting:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    state = entry.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(state.st_mode):
-                        waiting.append(entry.path)
-                    elif (state.st_dev, state.st_ino) not in seen:
-                        seen.add((state.st_dev, state.st_ino))
-                        total += state.st_size
+        here = os.open(folder, OPEN_FOLDER)
     except OSError:
         return None
-    return total
+    total = _Total()
+    # By level: the folder that `..` must lead to, and the sub-folders that wait.
+    above: list[tuple[int, int]] = []
+    try:
+        waiting = [total.add(here)]
+        while True:
+            while waiting[-1]:
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    below = os.open(waiting[-1].pop(), OPEN_FOLDER, dir_fd=here)
+                    above.append(_identity(here))
+                    os.close(here)
+                    here = below
+                    waiting.append(total.add(here))
+            waiting.pop()
+            if not waiting:
+                return total.bytes
+            up = os.open(b"..", OPEN_FOLDER, dir_fd=here)
+            os.close(here)
+            here = up
+            if _identity(here) != above.pop():
+                return None  # moved meanwhile: who knows where to
+    except OSError:
+        return None
+    finally:
+        os.close(here)
+
+
+class _Total:
+    """Bytes of files, those of an inode with several names once."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._seen: set[tuple[int, int]] = set()
+
+    def add(self, folder: int) -> list[bytes]:
+        """Add the files of a folder; return the names of its sub-folders."""
+        found = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    state = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if stat.S_ISDIR(state.st_mode):
+                    found.append(os.fsencode(entry.name))
+                    continue
+                if state.st_nlink > 1:
+                    if (state.st_dev, state.st_ino) in self._seen:
+                        continue
+                    self._seen.add((state.st_dev, state.st_ino))
+                self.bytes += state.st_size
+        return found
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    state = os.fstat(fd)
+    return state.st_dev, state.st_ino
 
 
 def _sizes(paths: Sequence[bytes]) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
+import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 from layerview.errors import FormatError, LayerviewError, NotFoundError, UsageError
 from layerview.oci.fields import load_json
 from layerview.store.durable import make_folders, named, read_small, sync_folder
+from layerview.store.inventory import folder_size
+from layerview.store.locks import flock
 from layerview.text import printable
 
 if TYPE_CHECKING:
@@ -58,8 +60,6 @@ class Volume:
 
     def size(self) -> int | None:
         """Sum up its files, each inode once, in bytes; None where something may not be read."""
-        from layerview.store.inventory import folder_size
-
         return folder_size(self.folder)
 
 
@@ -207,18 +207,67 @@ def user(writing: Writing, name: str, *, but: str = "") -> str:
     return ""
 
 
-def take_away(area: Area, name: str) -> None:
-    """Delete a volume, whoever uses it; the lock must be held."""
+@dataclass(slots=True)
+class Going:
+    """A volume that is out of its place and is to be deleted."""
+
+    folder: str
+    fd: int
+    """Keeps it locked: who finds it unlocked deletes it."""
+
+    def delete(self) -> None:
+        """Delete it; the area's lock need not be held.
+
+        Raises:
+            LayerviewError: when something of it can't be; the next writing goes on with it.
+        """
+        try:
+            delete_tree(self.folder)
+        finally:
+            os.close(self.fd)
+
+
+def take_away(area: Area, name: str) -> Going | None:
+    """Take a volume out of its place, whoever uses it; the lock must be held.
+
+    Raises:
+        VolumeInUse: when it is being filled.
+        LayerviewError: when something is mounted in it.
+    """
+    from layerview.drivers.mounts import mount_points
+
     place = home(area.root, name)
-    going = os.path.join(area.own, "removing", GOING + os.urandom(16).hex())
+    mounted = mount_points(os.path.realpath(place))
+    if mounted:
+        raise LayerviewError(f"{printable(mounted[0])} is mounted: unmount it first")
+    going = os.path.join(area.own, "removing", GOING + secrets.token_hex(16))
     make_folders(os.path.dirname(going))
     with named(place):
         try:
-            os.rename(place, going)
+            fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
-            return
-        sync_folder(os.path.dirname(place))
-        shutil.rmtree(going)
+            return None
+        try:
+            if not flock(fd, fcntl.LOCK_EX):
+                raise VolumeInUse(f"volume {name} is not removed: it is being filled")
+            os.rename(place, going)
+            sync_folder(os.path.dirname(place))
+        except BaseException:
+            os.close(fd)
+            raise
+    return Going(going, fd)
+
+
+def delete_tree(path: str) -> None:
+    """Delete a folder and all that is in it, as deep as it may be; nothing else.
+
+    Raises:
+        LayerviewError: when something can't be deleted, or is mounted in it.
+    """
+    from layerview.drivers.removal import remove_tree
+
+    with named(path):
+        remove_tree(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
 
 
 def _listed(path: str) -> list[str]:
@@ -323,7 +372,9 @@ class Volumes:
                 raise VolumeInUse(
                     f"volume {name} is not removed: container {by} uses it; remove that first"
                 )
-            take_away(self._area, name)
+            going = take_away(self._area, name)
+        if going is not None:
+            going.delete()
 
     def prune(self, *, named_too: bool = False) -> list[tuple[str, int]]:
         """Delete volumes that no container mentions.
@@ -335,11 +386,15 @@ class Volumes:
             Their names, and how many bytes each had.
         """
         gone = []
-        with self._writing.lock.hold():
-            for volume in listed(self._area.data):
-                if not (named_too or volume.is_anonymous) or user(self._writing, volume.name):
+        for volume in listed(self._area.data):
+            if not (named_too or volume.is_anonymous) or volume.users:
+                continue
+            with self._writing.lock.hold():
+                if user(self._writing, volume.name):
                     continue
-                size = volume.size() or 0
-                take_away(self._area, volume.name)
+                going = take_away(self._area, volume.name)
+            if going is not None:
+                size = folder_size(os.path.join(going.folder, _DATA)) or 0
+                going.delete()
                 gone.append((volume.name, size))
         return gone
