@@ -7,8 +7,7 @@ image is the container's, `--rm=false`, `-dit`; and they start in a quarter of t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from layerview.errors import UsageError
 from layerview.text import printable
@@ -21,8 +20,7 @@ _WIDTH = 28
 """Where the help's right column begins."""
 
 
-@dataclass(slots=True)
-class _Flag:
+class _Flag(NamedTuple):
     names: tuple[str, ...]
     about: str
     metavar: str
@@ -115,7 +113,9 @@ class Flags:
         """Add --root, and --driver where it is asked for."""
         self.value("--root", metavar="DIR", about="the storage area (or set LAYERVIEW_ROOT)")
         if driver:
-            self.value("--driver", metavar="D", about="the storage driver (or set LAYERVIEW_DRIVER)")
+            self.value(
+                "--driver", metavar="D", about="the storage driver (or set LAYERVIEW_DRIVER)"
+            )
 
     def _add(self, flag: _Flag) -> None:
         self._listed.append(flag)

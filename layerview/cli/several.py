@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from layerview.cli.area import say
 from layerview.errors import LayerviewError
 from layerview.text import printable
 
 
-@dataclass(slots=True)
-class Done:
+class Done(NamedTuple):
     """What became of one."""
 
     id: str
