@@ -91,11 +91,12 @@ def launch(
     begun = time.perf_counter_ns()
     _reap()
     keeper, ended, said = 0, -1, b""
-    here, there = socket.socketpair()
-    keepers, firsts = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    # A signal that comes between two forks would be handled by the wrong process.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
+        # A signal that comes between two forks would be handled by the wrong process.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        here, there = socket.socketpair()
+        keepers, firsts = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with here:
             with there, keepers, firsts:
                 keeper, ended = _fork_keeper()
@@ -107,13 +108,15 @@ def launch(
                 if plan.runtime == "layerview":
                     _send_tree(here, keepers, plan, driver)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            while piece := here.recv(_MOST):
+            while piece := _received(here)[0]:
                 said += piece
         answer = json.loads(said) if said else {}
         if "pid" not in answer:
             raise _trouble(answer, "the container's keeper was killed while it started")
     except BaseException as error:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with suppress(KeyboardInterrupt):
+            # It is interrupted only once.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         _take_back(plan.run, lock, ended)
         if isinstance(error, OSError):
             reason = (error.strerror or str(error)).lower()
@@ -122,6 +125,7 @@ def launch(
     finally:
         if ended >= 0:
             os.close(ended)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     notes = []
     if seccomp.program(os.uname().machine) is None:
         notes.append("no seccomp filter: this machine's kinds of calls are not known")
@@ -136,6 +140,19 @@ def _send_tree(keeper: socket.socket, first: socket.socket, plan: Plan, driver: 
         else:
             socket.send_fds(first, [_TREE], [tree])
             socket.send_fds(keeper, [_TREE], driver.descriptors(plan.mount_id))
+
+
+def _received(line: socket.socket) -> tuple[bytes, list[int]]:
+    """Receive bytes and descriptors; nothing when the other end is closed."""
+    while True:
+        try:
+            data, given, _, _ = socket.recv_fds(line, _MOST, _MOST_GIVEN)
+        except ConnectionResetError:
+            # It ended before it read all; what it said last comes with the next call.
+            continue
+        for fd in given:
+            os.set_inheritable(fd, False)
+        return data, list(given)
 
 
 def _reap() -> None:
@@ -231,6 +248,9 @@ def _keep(
     """
     try:
         gc.disable()
+        if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+            # Then nobody would learn how the container ended.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
         os.chdir("/")
         opened = [_high(line.detach()) for line in lines]
@@ -273,9 +293,7 @@ def _start(
     if plan.runtime == "layerview":
         first = _First(plan, driver.layer_folder(plan.mount_id), inside, keepers, firsts)
         first.isolate(plan)
-        said, given, _, _ = socket.recv_fds(caller, 1, _MOST_GIVEN)
-        for fd in given:
-            os.set_inheritable(fd, False)
+        said, given = _received(caller)
         kept += given
         if said == _NO_TREE:
             first.give(_mount(plan, driver, kept))
@@ -317,6 +335,7 @@ def _start(
         "package": _PACKAGE,
         "python": sys.executable,
         "remove": list(plan.remove) or None,
+        "volatile": plan.volatile,
     }
 
 
@@ -400,7 +419,7 @@ class _First:
         Raises:
             StartError: when it did not come there.
         """
-        data, descriptors, _, _ = socket.recv_fds(self._line, _MOST, 1)
+        data, descriptors = _received(self._line)
         said = json.loads(data) if data else {}
         if "pid" not in said:
             raise _trouble(said, _KILLED)
@@ -413,7 +432,7 @@ class _First:
             StartError: when it did not.
         """
         # The other end is closed by execve(2), or it says what went wrong.
-        if data := self._line.recv(_MOST):
+        if data := _received(self._line)[0]:
             raise _trouble(json.loads(data), _KILLED)
         self._line.close()
 
@@ -473,7 +492,7 @@ def _be_first(
         files = rootfs.Files(tree, place)
         files.mount_proc()
         files.mount_dev()
-        if not isolated and not line.recv(1):
+        if not isolated and not _received(line)[0]:
             os._exit(1)
         join(plan, keeper)
         files.mount_sys(own_network=plan.network != "host")
@@ -515,7 +534,7 @@ def _await_tree(line: socket.socket) -> tuple[int, bool]:
     """Wait for the tree; say also whether the keeper has made the other namespaces."""
     isolated = False
     while True:
-        said, given, _, _ = socket.recv_fds(line, 1, 1)
+        said, given = _received(line)
         if said == _TREE:
             return given[0], isolated
         if said != _ISOLATED:

@@ -13,6 +13,8 @@ from layerview.containers.plan import StartError
 from layerview.drivers.mounts import libc
 from layerview.text import printable
 
+_MOST_INTERPRETERS = 6
+"""As many as the kernel goes through, and one more."""
 _SIG_SETMASK = int(signal.SIG_SETMASK)
 _MASK = 128
 """Bytes of the C library's sigset_t."""
@@ -78,6 +80,8 @@ def execute(args: tuple[str, ...], env: dict[str, str]) -> NoReturn:
         StartError: 127 when it is not found, 126 when it can't be executed; as Docker words it.
     """
     path = find_program(args[0], env.get("PATH", ""))
+    if _is_ours(path):
+        raise StartError(f'exec: "{printable(args[0])}": permission denied', 126)
     try:
         os.execve(path, args, env)
     except OSError as error:
@@ -87,6 +91,31 @@ def execute(args: tuple[str, ...], env: dict[str, str]) -> NoReturn:
         raise StartError(f"exec {printable(path)}: {reason}", 126) from None
     except ValueError:
         raise StartError(f"exec {printable(path)}: a word or variable has a NUL byte") from None
+
+
+def _is_ours(path: str) -> bool:
+    """Whether what would be executed is this process's own program, or is interpreted by it.
+
+    By a link to /proc/self/exe an image has the machine's Python run inside of the container,
+    whose root could then write to it (CVE-2019-5736). The keeper executes it as well, for as long
+    as the container lives, which is why nobody can; but there is no need to try.
+    """
+    try:
+        own = os.stat("/proc/self/exe")
+        for _ in range(_MOST_INTERPRETERS):
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            try:
+                if os.path.samestat(os.fstat(fd), own):
+                    return True
+                line = os.read(fd, 256)
+            finally:
+                os.close(fd)
+            if line[:2] != b"#!":
+                return False
+            path = os.fsdecode(line[2:].partition(b"\n")[0].strip().partition(b" ")[0])
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def find_program(name: str, search: str) -> str:

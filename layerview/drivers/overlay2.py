@@ -17,7 +17,7 @@ import re
 import stat
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -319,35 +319,44 @@ class Overlay2:
     @contextmanager
     def detached(self, id: str, *, volatile: bool = False) -> Iterator[int | None]:
         """See Driver. For a layer that is written to, while nobody else uses it."""
-        links = self._checked(id)
-        if os.path.lexists(self._dir(id, "committed")):
+        made = self._detach(id, volatile)
+        if made is None:
             yield None
             return
-        folder = os.open(self._dir(id), OPEN_FOLDER)
-        tree = None
+        tree, folder = made
         try:
-            if not links or id in self._mounted or not _try_lock(folder):
-                yield None
-                return
+            yield tree
+        finally:
+            with self._lock:
+                del self._mounted[id]
+            os.close(tree)
+            os.close(folder)
+
+    def _detach(self, id: str, volatile: bool) -> tuple[int, int] | None:
+        """Make the tree; return its descriptor and that of the folder, which is locked."""
+        links = self._checked(id)
+        if not links or os.path.lexists(self._dir(id, "committed")):
+            return None
+        with self._lock, ExitStack() as held:
+            if id in self._mounted:
+                return None
+            folder = os.open(self._dir(id), OPEN_FOLDER)
+            held.callback(os.close, folder)
+            if not _try_lock(folder):
+                return None
             while detach(self._dir(id, "merged")):
                 pass
             _forget_volatile(self._dir(id, "work"))
             options = overlay_options(self.user) + (["volatile"] if volatile else [])
-            with suppress(OSError):
-                tree = make_overlay(self.home, links, f"{id}/diff", f"{id}/work", options)
-            if tree is None:
-                yield None
-                return
-            fcntl.flock(folder, fcntl.LOCK_SH)
-            self._mounted[id] = _Mounted(folder, 1)
             try:
-                yield tree
-            finally:
-                del self._mounted[id]
-        finally:
-            os.close(folder)
-            if tree is not None:
-                os.close(tree)
+                tree = make_overlay(self.home, links, f"{id}/diff", f"{id}/work", options)
+            except OSError:
+                # What is wrong is said where it is mounted the other way.
+                return None
+            fcntl.flock(folder, fcntl.LOCK_SH)
+            held.pop_all()
+            self._mounted[id] = _Mounted(folder, 1)
+            return tree, folder
 
     def _checked(self, id: str) -> list[str]:
         """Return the links of the layers below that show; all of them are there."""
@@ -526,8 +535,9 @@ def _forget_volatile(work: str) -> None:
     """
     marks = os.path.join(work, "work/incompat")
     with suppress(OSError):
+        os.unlink(os.path.join(marks, "volatile/dirty"))
+    with suppress(OSError):
         os.rmdir(os.path.join(marks, "volatile"))
-        os.rmdir(marks)
 
 
 def _take_over(source: str, target: str) -> None:

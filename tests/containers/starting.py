@@ -9,15 +9,17 @@ import os
 import select
 import shutil
 import signal
-import time
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from layerview.containers import shim
 from layerview.containers.launch import launch
 from layerview.containers.plan import Plan, Started
+from layerview.containers.talk import Frames
 from layerview.drivers import mounts
 from layerview.drivers.base import Driver
 from layerview.drivers.overlay2 import Overlay2
@@ -62,6 +64,33 @@ class Ended:
     err: str
 
 
+class Attached:
+    """One's end of a container's input and output."""
+
+    def __init__(self, line: socket.socket, started: Started) -> None:
+        self.line, self.started = line, started
+        self.out = ""
+        self.frames = Frames()
+        line.settimeout(20)
+
+    def send(self, text: str) -> None:
+        """Give input."""
+        self.line.sendall(text.encode())
+
+    def finish(self) -> int:
+        """Give no more input, and read until the end; return the exit status."""
+        self.line.shutdown(socket.SHUT_WR)
+        return self.read()
+
+    def read(self, until: str | None = None) -> int:
+        """Read until a text was said, or until the end; return the exit status, or -1."""
+        while self.frames.exit is None and (until is None or until not in self.out):
+            data = self.line.recv(65536)
+            assert data, self.out
+            self.out += b"".join(piece for _, piece in self.frames.feed(data)).decode()
+        return -1 if self.frames.exit is None else self.frames.exit
+
+
 @dataclass
 class Lab:
     """An area with one driver, and containers in it that are nobody's records."""
@@ -91,6 +120,7 @@ class Lab:
         self.driver.create_writable(id, f"{id}-init")
         folder = self.root / "containers" / id
         folder.mkdir(parents=True)
+        (folder / "config.v2.json").write_text('{"State":{}}')
         (self.root / "layerview" / "run").mkdir(parents=True, exist_ok=True)
         more.setdefault("env", ("PATH=/bin",))
         more.setdefault("runtime", self.runtime)
@@ -127,15 +157,31 @@ class Lab:
         """Wait for a container's end and the shim's."""
         wait_for_end(started.shim, seconds)
         folder = Path(plan.folder)
-        return Ended(
-            json.loads((folder / "exit").read_text()),
-            (folder / "1").read_bytes().decode(errors="replace"),
-            (folder / "2").read_bytes().decode(errors="replace"),
+        state = json.loads((folder / "config.v2.json").read_bytes())["State"]
+        log = [json.loads(line) for line in _lines(Path(plan.log))]
+        out, err = (
+            "".join(line["log"] for line in log if line["stream"] == stream)
+            for stream in ("stdout", "stderr")
         )
+        return Ended(state["ExitCode"], out, err)
+
+    @contextmanager
+    def attached(self, plan: Plan) -> Iterator[Attached]:
+        """Start a container, attached from the start; it has ended afterwards."""
+        here, there = socket.socketpair()
+        with here:
+            with there:
+                started = self.start(plan, client=there.fileno())
+            yield Attached(here, started)
+        wait_for_end(started.shim)
 
     def upper(self, plan: Plan) -> Path:
         """Return the folder that the container writes to."""
         return Path(self.driver.layer_folder(plan.mount_id))
+
+
+def _lines(log: Path) -> list[bytes]:
+    return log.read_bytes().splitlines() if log.exists() else []
 
 
 def wait_for_end(pid: int, seconds: float = 20) -> None:
@@ -186,35 +232,5 @@ def keepers(root: Path) -> list[int]:
     return found
 
 
-def stand_in(state: dict[str, Any]) -> None:
-    """Be the shim, for as long as there is none: keep the output in files, and the status."""
-    folder = state["folder"]
-    files = {}
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        fd = os.open(f"{folder}/{number}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        source = state["master"] if state["tty"] and number == 1 else state[name]
-        if source >= 0:
-            files[source] = fd
-    status = None
-    waiting = dict(files)
-    deadline = None
-    while waiting or status is None:
-        if status is None:
-            pid, got = os.waitpid(-1, os.WNOHANG)
-            if pid == state["init"]:
-                status = os.waitstatus_to_exitcode(got)
-                deadline = time.monotonic() + 0.2
-        for fd in select.select(list(waiting), [], [], 0.02)[0]:
-            try:
-                data = os.read(fd, 65536)
-            except OSError:
-                data = b""
-            if data:
-                os.write(waiting[fd], data)
-            else:
-                del waiting[fd]
-        if deadline is not None and time.monotonic() > deadline:
-            break
-    with open(f"{folder}/exit", "w") as file:
-        json.dump(status, file)
-    os._exit(0)
+stand_in = shim.keep
+"""What a keeper becomes."""

@@ -1,0 +1,62 @@
+"""The launcher's tests once more as ordinary users, within a user namespace of theirs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.drivers.people import as_user, readable_site, user
+
+FILES = ["launch"]
+FEWEST = 20
+"""Tests that have to pass for each user: no more than a few are skipped, each with its reason."""
+RUN = """
+import sys
+import pytest
+from layerview.drivers.namespace import run_in_user_namespace
+words = ["-q", "-p", "no:cacheprovider", "-rs", "--basetemp", sys.argv[1], *sys.argv[2:]]
+sys.exit(run_in_user_namespace(lambda: int(pytest.main(words))))
+"""
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Path]:
+    user("lvuser")
+    with readable_site() as made:
+        yield made
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder on a disk, not in memory, that everybody may enter."""
+    made = Path(f"/var/tmp/layerview-rootless-{os.getpid()}")
+    made.mkdir(mode=0o755)
+    yield made
+    subprocess.run(["rm", "-rf", "--", str(made)], check=True)
+
+
+@pytest.mark.parametrize("name", ["lvuser", "lvplain"])
+def test_every_case_holds_for_an_ordinary_user(name: str, site: Path, place: Path) -> None:
+    own = place / name
+    own.mkdir()
+    subprocess.run(["chown", user(name), str(own)], check=True)
+    files = [f"tests/containers/test_{file}.py" for file in FILES]
+    done = as_user(name, site, "-c", RUN, str(own / "tmp"), *files)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed[1]) >= FEWEST
+    assert living(name) == []
+
+
+def living(name: str) -> list[str]:
+    """Return a user's processes; what has ended and waits for the machine's init is none."""
+    words = ["ps", "-u", name, "-o", "stat=,args="]
+    lines = subprocess.run(words, capture_output=True, text=True, check=False).stdout.splitlines()
+    return [line for line in lines if not line.startswith("Z")]
