@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from layerview.cli.area import area, say
 from layerview.cli.flags import Values
 from layerview.cli.load import choose_driver_of
 from layerview.cli.options import TerminalProgress
 from layerview.errors import NotFoundError, UsageError
+from layerview.sources.image import Image
 from layerview.store.area import Area
 from layerview.store.data_root import ImageRecord
 from layerview.text import printable
@@ -66,6 +69,9 @@ def load_from_elsewhere(arguments: Values, word: str, driver: str | None) -> tup
         raise UsageError(str(several)) from None
     with image:
         place = area(arguments, create=True)
+        known = _known(place, image, driver)
+        if known is not None:
+            return place, known
         say(f"loading {word} into the area first")
         with place.writing(say) as writing:
             with writing.lock.hold():
@@ -78,4 +84,18 @@ def load_from_elsewhere(arguments: Values, word: str, driver: str | None) -> tup
         say(f"{reference} was the name of image {before.short}, which keeps no name of it")
     if arguments.driver is None and driver is None:
         arguments.driver = name
-    return place, loaded.references[0] if loaded.references else str(loaded.image_id)
+    called = loaded.references[0] if loaded.references else str(loaded.image_id)
+    return place, called.removesuffix(":latest")
+
+
+def _known(place: Area, image: Image, driver: str | None) -> str | None:
+    """Return the name by which the area has an image already; None where it has not."""
+    # An area that was made just now has no images' folder yet.
+    if image.image_id is None or not os.path.isdir(os.path.join(place.root, "image")):
+        return None
+    try:
+        record = place.data.image(str(image.image_id), driver)
+    except NotFoundError:
+        return None
+    called = next((name for name in image.references if name in record.references), None)
+    return called.removesuffix(":latest") if called is not None else None

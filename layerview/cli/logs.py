@@ -41,10 +41,14 @@ def run(words: Sequence[str]) -> int:
         since=since,
         until=until,
     )
-    if arguments.json:
-        _print_json(found)
-    else:
-        _print(found, times=arguments.timestamps, at_once=arguments.follow)
+    try:
+        if arguments.json:
+            _print_json(found)
+        else:
+            _print(found, times=arguments.timestamps, at_once=arguments.follow)
+    except KeyboardInterrupt:
+        # That is how one stops following it.
+        return 130
     return 0
 
 

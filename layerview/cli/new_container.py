@@ -189,10 +189,11 @@ def image_in_area(arguments: Values, word: str) -> tuple[Area, str]:
 
     driver = wanted_driver(arguments)
     try:
-        place = area(arguments)
+        place: Area | None = area(arguments)
     except NotFoundError:
         place = None
-    if place is not None:
+    # One that was made just now has no images' folder yet.
+    if place is not None and os.path.isdir(os.path.join(place.root, "image")):
         name = word.removeprefix("local:") if word.startswith("local:") else word
         try:
             find(place.data, name, driver)
