@@ -2,13 +2,12 @@
 
 It is process 1 of a PID namespace around the container's own: whatever ends it ends all of the
 container. Each running container has one, so it stays small: it begins as a fork of who started
-the container and soon executes itself anew, with these few modules of the standard library and
-nothing else of layerview, which may even be uninstalled meanwhile.
+the container and soon executes itself anew, with a few modules of the standard library and of
+layerview (whose own say that they are in here), and needs no file of either from then on.
 """
 
 from __future__ import annotations
 
-import codecs
 import errno
 import fcntl
 import json
@@ -21,8 +20,27 @@ import struct
 import sys
 import termios
 import time
-from collections import deque
 from contextlib import suppress
+
+from layerview.containers.exit_record import record_exit
+from layerview.containers.json_log import Log
+from layerview.containers.json_log import timestamp as timestamp
+from layerview.containers.shim_clients import (
+    PATIENCE,
+    Client,
+    Command,
+    answer,
+    client_from,
+    frame,
+)
+from layerview.containers.shim_process import (
+    close_others,
+    leave,
+    other_side,
+    protect_interpreter,
+    set_signals,
+    wake_up,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,338 +57,23 @@ _MAX_LINE = 1 << 20
 _MAX_HEARD = 4 << 20
 """Bytes of all requests that have not been heard out."""
 _MAX_CLIENTS = 256
-_PATIENCE = 10.0
-"""Seconds that a client has for its request."""
 _FAREWELL = 5.0
 """Seconds that a client has to take more of what waits for it, after the container's end."""
 _MAX_LEFT = 8 << 20
 """Bytes that are read after the container's end: what somebody outside still writes is not its."""
-_LOCK_PATIENCE = 30.0
-_LINE = 16 << 10
-"""Bytes of a line that become one entry of the log (moby, daemon/logger/copier.go)."""
-_TIOCGPTPEER = 0x5441
-_CLONE_NEWPID = 0x20000000
-_MNT_DETACH = 2
-_MS_BIND = 0x1000
-_MS_REMOUNT = 0x20
+_KILLED = 137
 _STREAMS = ("stdout", "stderr")
 _END = 3
 """The stream of the frame that tells the exit status; 1 and 2 are as in Docker's stdcopy."""
 
+_OWN = (
+    *(Log.__module__, Client.__module__, record_exit.__module__, leave.__module__),
+    "layerview.containers.shim",
+)
+"""The modules that it is made of."""
+
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 _GONE = select.EPOLLHUP | select.EPOLLERR
-
-
-# --- the log ---
-
-
-def _replaced(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeDecodeError)
-    return "\\ufffd" * (error.end - error.start), error.end
-
-
-codecs.register_error("layerview-log", _replaced)
-
-# As Go's encoding/json and moby's jsonlog write text; line feeds are looked after elsewhere.
-_ESCAPES = [(b"\\", b"\\\\"), (b'"', b'\\"'), (b"\r", b"\\r")]
-_ESCAPES += [
-    (bytes([code]), b"\\u00%02x" % code) for code in (*range(32), *b"<>&") if code not in b"\r\n"
-]
-_SPECIAL = b"".join(char for char, _ in _ESCAPES)
-
-
-def escaped(data: bytes) -> bytes:
-    """Write bytes as the inside of a JSON string, but for line feeds, which stay."""
-    if len(data.translate(None, _SPECIAL)) != len(data):
-        for char, escape in _ESCAPES:
-            if char in data:
-                data = data.replace(char, escape)
-    if not data.isascii():
-        text = data.decode("utf-8", "layerview-log")
-        data = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").encode()
-    return data
-
-
-def timestamp() -> str:
-    """Return the time as Go's RFC3339Nano."""
-    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    at = time.gmtime(seconds)
-    text = (
-        f"{at.tm_year:04}-{at.tm_mon:02}-{at.tm_mday:02}"
-        f"T{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02}.{nanoseconds:09}"
-    )
-    return text.rstrip("0").rstrip(".") + "Z"
-
-
-class Log:
-    """A container's log as Docker's json-file driver writes it."""
-
-    def __init__(self, path: str, kept: dict[str, Any] | None = None) -> None:
-        """Write to a file.
-
-        Args:
-            path: made when it is missing.
-            kept: what `hand_over` gave.
-        """
-        self._path = path
-        self.fd = -1
-        self._parts: dict[str, bytes] = {}
-        """Lines that have not ended, by stream."""
-        self._since: dict[str, str] = {}
-        """When the line began that is logged in parts."""
-        self._lost = 0
-        self._reason = ""
-        if kept is not None:
-            self.fd = kept["fd"]
-            self._parts = kept["parts"]
-            self._since = kept["since"]
-            self._lost, self._reason = kept["lost"], kept["reason"]
-
-    def hand_over(self) -> dict[str, Any]:
-        """Return what another process needs to go on."""
-        return {
-            "fd": self.fd,
-            "parts": self._parts,
-            "since": self._since,
-            "lost": self._lost,
-            "reason": self._reason,
-        }
-
-    def add(self, stream: str, data: bytes) -> None:
-        """Log output; a line that has not ended waits."""
-        now = timestamp()
-        data = self._parts.pop(stream, b"") + data
-        end = data.rfind(b"\n") + 1
-        whole, rest = data[:end], data[end:]
-        said = []
-        if whole:
-            if stream in self._since or (len(whole) > _LINE and _longest(whole) >= _LINE):
-                for line in whole[:-1].split(b"\n"):
-                    said += self._long(stream, line, now)
-            else:
-                mark = _after(stream, now)
-                said.append(b'{"log":"')
-                said.append(escaped(whole[:-1]).replace(b"\n", b"\\n" + mark + b'{"log":"'))
-                said.append(b"\\n" + mark)
-        while len(rest) >= _LINE:
-            said.append(self._part(stream, rest[:_LINE], now))
-            rest = rest[_LINE:]
-        if rest:
-            self._parts[stream] = rest
-        if said:
-            self._write(b"".join(said), len(data) - len(rest))
-
-    def finish(self) -> None:
-        """Log what waits for the rest of its line."""
-        now = timestamp()
-        for stream, rest in self._parts.items():
-            self._write(self._part(stream, rest, now), len(rest))
-        self._parts.clear()
-        if self._lost:
-            self._write(b"", 0)
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-    def _long(self, stream: str, line: bytes, now: str) -> list[bytes]:
-        said = []
-        while len(line) >= _LINE:
-            said.append(self._part(stream, line[:_LINE], now))
-            line = line[_LINE:]
-        at = self._since.pop(stream, now)
-        said.append(b'{"log":"' + escaped(line) + b"\\n" + _after(stream, at))
-        return said
-
-    def _part(self, stream: str, part: bytes, now: str) -> bytes:
-        at = self._since.setdefault(stream, now)
-        return b'{"log":"' + escaped(part).replace(b"\n", b"\\n") + _after(stream, at)
-
-    def _write(self, lines: bytes, size: int) -> None:
-        """Append lines, or none of them: a log that is cut in a line is damaged.
-
-        Args:
-            lines: to write.
-            size: bytes of output in them.
-        """
-        if self._lost:
-            note = f"layerview: {self._lost} bytes of output are missing here: {self._reason}"
-            lines = b'{"log":"' + note.encode() + b"\\n" + _after("stderr", timestamp()) + lines
-        start = -1
-        try:
-            if self.fd < 0:
-                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-                self.fd = os.open(self._path, flags, 0o640)
-            done = os.write(self.fd, lines)
-            while done < len(lines):
-                if start < 0:
-                    start = os.fstat(self.fd).st_size - done
-                done += os.write(self.fd, lines[done:])
-            self._lost = 0
-        except OSError as error:
-            self._lost += size
-            self._reason = (error.strerror or "").lower()
-            if start >= 0:
-                with suppress(OSError):
-                    os.ftruncate(self.fd, start)
-
-
-def _after(stream: str, now: str) -> bytes:
-    return f'","stream":"{stream}","time":"{now}"}}\n'.encode()
-
-
-def _longest(data: bytes) -> int:
-    return max(map(len, data.split(b"\n")))
-
-
-# --- who talks to it ---
-
-
-class Client:
-    """A connection, and what it waits for."""
-
-    __slots__ = (
-        "asked",
-        "deadline",
-        "descriptors",
-        "ends",
-        "gone",
-        "heard",
-        "offset",
-        "out",
-        "owner",
-        "pending",
-        "socket",
-        "stage",
-        "stdin",
-    )
-
-    def __init__(self, connection: socket.socket, stage: str = "asks") -> None:
-        """Look after a connection.
-
-        Args:
-            connection: from now on not blocking.
-            stage: "asks"; "attached"; "waits" for the container's end, "execs" for a command's.
-        """
-        connection.setblocking(False)
-        self.socket = connection
-        self.stage = stage
-        self.heard = b""
-        self.descriptors: list[int] = []
-        self.asked: dict[str, Any] | None = None
-        """A request that is answered by the process that this one becomes."""
-        self.out: deque[bytes] = deque()
-        self.offset = 0
-        """Bytes of the first of `out` that are sent."""
-        self.pending = 0
-        self.stdin = False
-        """Whether the container's input is read from it."""
-        self.owner = False
-        """Whether it is who started the container and removes it afterwards."""
-        self.ends = False
-        """Whether nothing comes after what is pending."""
-        self.gone = False
-        self.deadline = time.monotonic() + _PATIENCE
-
-    @property
-    def fd(self) -> int:
-        """Its descriptor."""
-        return self.socket.fileno()
-
-    def push(self, data: bytes) -> None:
-        """Send, now or once it takes it."""
-        self.out.append(data)
-        self.pending += len(data)
-        if len(self.out) == 1:
-            self.flush()
-
-    def flush(self) -> None:
-        """Send what it takes."""
-        try:
-            while self.out:
-                first = self.out[0]
-                sent = self.socket.send(memoryview(first)[self.offset :] if self.offset else first)
-                self.pending -= sent
-                self.offset += sent
-                if self.offset == len(first):
-                    self.out.popleft()
-                    self.offset = 0
-        except BlockingIOError:
-            return
-        except OSError:
-            self.lose()
-
-    def lose(self) -> None:
-        """Take note that nobody is there."""
-        self.gone = True
-        self.out.clear()
-        self.offset = self.pending = 0
-
-    def hand_over(self) -> dict[str, Any]:
-        """Return what another process needs to go on."""
-        out = b"".join(self.out)[self.offset :]
-        return {
-            "fd": self.fd,
-            "stage": self.stage,
-            "heard": self.heard,
-            "descriptors": self.descriptors,
-            "asked": self.asked,
-            "out": out,
-            "stdin": self.stdin,
-            "owner": self.owner,
-            "ends": self.ends,
-        }
-
-
-def client_from(kept: dict[str, Any]) -> Client:
-    """Make a client of what `hand_over` gave."""
-    client = Client(socket.socket(fileno=kept["fd"]), kept["stage"])
-    client.heard = kept["heard"]
-    client.descriptors = kept["descriptors"]
-    client.asked = kept["asked"]
-    client.stdin, client.owner, client.ends = kept["stdin"], kept["owner"], kept["ends"]
-    if kept["out"]:
-        client.out.append(kept["out"])
-        client.pending = len(kept["out"])
-    return client
-
-
-def answer(**words: object) -> bytes:
-    """Write a line of an answer."""
-    return json.dumps(words, separators=(",", ":")).encode() + b"\n"
-
-
-def frame(stream: int, data: bytes) -> bytes:
-    """Write a frame as Docker's stdcopy."""
-    return struct.pack(">BxxxI", stream, len(data)) + data
-
-
-# --- commands in the container ---
-
-
-class Command:
-    """A command that was started, or is being started, in the container."""
-
-    __slots__ = ("client", "error", "master", "pid", "ready", "report", "status")
-
-    def __init__(self, client: Client, report: socket.socket | None, pid: int) -> None:
-        """Look after a command.
-
-        Args:
-            client: who asked for it.
-            report: where the process says how far it is.
-            pid: as seen from here.
-        """
-        self.client = client
-        self.report = report
-        self.pid = pid
-        self.master = -1
-        self.ready = 0
-        """Its pid on the machine, once it is about to be executed."""
-        self.error: dict[str, Any] | None = None
-        self.status: int | None = None
-
-
-# --- the loop ---
 
 
 class Shim:
@@ -420,7 +123,7 @@ class Shim:
                 self.master = -1
             for each in kept["clients"]:
                 self.clients[each["fd"]] = client_from(each)
-        self.peer = _slave(self.master)
+        self.peer = other_side(self.master)
         self.listener = socket.socket(fileno=state["listen"])
         self.epoll = select.epoll()
         self.handlers: dict[int, Callable[[int, int], None]] = {}
@@ -432,15 +135,10 @@ class Shim:
         return self.stdin >= 0 and bool(self.state.get("open_stdin", True))
 
     def _prepare(self) -> None:
-        for number in range(1, signal.NSIG):
-            # Whatever tells a machine's processes to end is for the container, not for who
-            # records how it ended.
-            with suppress(OSError, ValueError):
-                signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, lambda number, stack: None)
-        self.woken, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        # Whatever tells a machine's processes to end is for the container, not for who records
+        # how it ended.
+        set_signals(signal.SIG_IGN)
+        self.woken = wake_up()
         with suppress(OSError), open("/proc/self/comm", "w") as name:
             name.write("layerview-shim")
         for fd in self.descriptors():
@@ -622,6 +320,8 @@ class Shim:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
+                if self.exit is None:
+                    self.exit = _KILLED  # nobody knows: it is none of our children
                 break
             if not pid:
                 break
@@ -733,7 +433,7 @@ class Shim:
             if not found:
                 break
             client.heard = rest
-            client.deadline = time.monotonic() + _PATIENCE
+            client.deadline = time.monotonic() + PATIENCE
             self._request(client, line)
         heard = sum(len(each.heard) for each in self.clients.values())
         if len(client.heard) > _MAX_LINE or heard > _MAX_HEARD:
@@ -951,11 +651,12 @@ class Shim:
         """Execute anew, without what was there to start the container; go on here if not."""
         self.small = True
         python, package = self.state["python"], self.state["package"]
-        own = os.path.join(package, *__name__.split(".")) + ".py"
-        if not (os.access(python, os.X_OK) and os.access(own, os.R_OK)):
+        if not os.access(python, os.X_OK) or not all(
+            os.access(os.path.join(package, *name.split(".")) + ".py", os.R_OK) for name in _OWN
+        ):
             return
         with suppress(Exception):
-            _protect()
+            protect_interpreter()
         descriptors = self.descriptors()
         kept = {
             "log": self.log.hand_over(),
@@ -992,7 +693,7 @@ class Shim:
             while left and self._read(fd):
                 left -= 1
         self.log.finish()
-        self._record()
+        record_exit(self.folder, self.exit, volatile=bool(self.state.get("volatile")))
         self._on_connection(self.listener.fileno(), _IN)
         for client in list(self.clients.values()):
             if client.stage == "asks":
@@ -1032,114 +733,17 @@ class Shim:
                 until = time.monotonic() + _FAREWELL
             waits = now
 
-    def _record(self) -> None:
-        """Write into config.v2.json how the container ended."""
-        until = time.monotonic() + _LOCK_PATIENCE
-        while True:
-            try:
-                fcntl.flock(self.folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    break
-                time.sleep(0.005)
-        with suppress(OSError, ValueError, RecursionError):
-            self._write_state()
-        with suppress(OSError):
-            fcntl.flock(self.folder, fcntl.LOCK_UN)
-
-    def _write_state(self) -> None:
-        name = "config.v2.json"
-        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-        with open(os.open(name, flags, dir_fd=self.folder), "rb+", 0) as file:
-            before = file.read()
-            config = json.loads(before)
-            ended = {"Running": False, "Paused": False, "Pid": 0, "ExitCode": self.exit}
-            config.setdefault("State", {}).update(ended, FinishedAt=timestamp())
-            text = json.dumps(config, separators=(",", ":")).encode()
-            try:
-                self._replace(name, text, os.fstat(file.fileno()).st_mode & 0o777)
-            except OSError:
-                # A container that fills its disk, and ends because of that, must not lose its
-                # exit status: what is there is written over, which takes no room.
-                _overwrite(file.fileno(), before, text)
-
-    def _replace(self, name: str, text: bytes, mode: int) -> None:
-        beside = name + ".shim"
-        with suppress(FileNotFoundError):
-            os.unlink(beside, dir_fd=self.folder)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        try:
-            with open(os.open(beside, flags, mode, dir_fd=self.folder), "wb") as file:
-                file.write(text)
-                file.flush()
-                if not self.state.get("volatile"):
-                    os.fsync(file.fileno())
-            os.rename(beside, name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
-        except OSError:
-            with suppress(OSError):
-                os.unlink(beside, dir_fd=self.folder)
-            raise
-
     def _remove(self, words: list[str]) -> None:
         """Become who removes the container."""
         with suppress(Exception):
-            _leave(os.path.dirname(os.path.dirname(self.state["folder"])))
-        for number in range(1, signal.NSIG):
-            with suppress(OSError, ValueError):
-                signal.signal(number, signal.SIG_DFL)
+            leave(os.path.dirname(os.path.dirname(self.state["folder"])))
+        set_signals(signal.SIG_DFL)
         with suppress(OSError):
             os.execv(words[0], list(words))
 
 
-def _overwrite(fd: int, before: bytes, text: bytes) -> None:
-    """Write over a file's content, all or nothing."""
-    if os.pwrite(fd, text, 0) == len(text):
-        os.ftruncate(fd, len(text))
-    else:
-        os.pwrite(fd, before, 0)
-        os.ftruncate(fd, len(before))
-
-
 def _deadline(client: Client) -> float:
     return client.deadline
-
-
-def _slave(master: int) -> int:
-    """Open a terminal's other side: as long as one has it, the master does not fail."""
-    try:
-        flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
-        return fcntl.ioctl(master, _TIOCGPTPEER, flags) if master >= 0 else -1
-    except OSError:
-        return -1  # before Linux 4.13
-
-
-def _protect() -> None:
-    """Have the interpreter on a mount of its own in this namespace that nobody can write on.
-
-    What the shim forks runs, for a moment, inside of the container (see joining).
-    """
-    from layerview.drivers.mounts import mount
-
-    place = os.readlink("/proc/self/exe")
-    mount(place, place, "", _MS_BIND)
-    had = os.statvfs(place).f_flag & (os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC)
-    mount("none", place, "", _MS_BIND | _MS_REMOUNT | os.ST_RDONLY | had)
-
-
-def _leave(root: str) -> None:
-    """Take off the mounts in an area, and let new processes be in this namespace."""
-    import ctypes
-
-    libc = ctypes.CDLL(None)
-    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    libc.setns(own, _CLONE_NEWPID)
-    base = os.fsencode(root).rstrip(b"/") + b"/"
-    with open("/proc/self/mountinfo", "rb") as file:
-        places = [codecs.escape_decode(line.split(b" ", 5)[4])[0] for line in file]
-    for place in reversed(places):
-        if place.startswith(base):
-            libc.umount2(ctypes.c_char_p(place), _MNT_DETACH)
 
 
 def keep(state: dict[str, Any]) -> NoReturn:
@@ -1159,21 +763,10 @@ def keep(state: dict[str, Any]) -> NoReturn:
     status = 1
     try:
         shim = Shim(state)
-        _close_others(shim.descriptors() | {shim.epoll.fileno(), shim.peer, *shim.watched})
+        close_others(shim.descriptors() | {shim.epoll.fileno(), shim.peer, *shim.watched})
         shim.run()
     finally:
         os._exit(status)
-
-
-def _close_others(kept: set[int]) -> None:
-    wake = signal.set_wakeup_fd(-1)
-    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    start = 3
-    for fd in sorted({*kept, wake} - {-1, 0, 1, 2}):
-        os.closerange(start, fd)
-        start = fd + 1
-    highest = max(map(int, os.listdir("/proc/self/fd")), default=1 << 16)
-    os.closerange(start, highest + 1)
 
 
 _PROGRAM = (

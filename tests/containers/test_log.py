@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from layerview.containers import log
-from layerview.containers.shim import Log
+from layerview.containers.json_log import Log
 
 
 def entry(text: str, stream: str = "stdout", at: str = "2026-03-04T05:06:07.5Z") -> bytes:

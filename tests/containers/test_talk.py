@@ -15,7 +15,7 @@ import pytest
 
 from layerview.containers import talk
 from layerview.containers.plan import ExecPlan, StartError
-from layerview.containers.shim import frame
+from layerview.containers.shim_clients import frame
 from layerview.errors import LayerviewError, NotFoundError
 
 
