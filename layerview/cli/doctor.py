@@ -10,7 +10,7 @@ from layerview.cli.area import add_area_options, in_area, say
 from layerview.cli.options import TerminalProgress, parser
 from layerview.cli.output import print_json
 from layerview.errors import LayerviewError, NotFoundError
-from layerview.store.area import Area
+from layerview.store.area import Area, default_root
 from layerview.store.check import AreaCheck, Check, repair
 from layerview.text import printable
 
@@ -26,6 +26,13 @@ def run(words: Sequence[str]) -> int:
     made.add_argument("--repair", action="store_true", help="put right what is safe to put right")
     add_area_options(made, driver=False)
     arguments = made.parse_args(words)
+    if os.geteuid() != 0:
+        from layerview.containers.machine import users_problem
+
+        if users_problem() is not None:
+            # Nothing else works then; what there is to say can be said all the same.
+            arguments.root = os.path.abspath(arguments.root) if arguments.root else default_root()
+            return _doctor(arguments)
     return in_area(arguments, lambda: _doctor(arguments))
 
 
@@ -74,10 +81,11 @@ def _area_checks(arguments: argparse.Namespace, progress: TerminalProgress) -> l
 
 
 def _machine(root: str) -> list[Check]:
-    from layerview.containers.machine import ids_problem
+    from layerview.containers.machine import ids_problem, users_problem
     from layerview.containers.runtimes import probe_runtimes
     from layerview.drivers.probe import probe
 
+    limit, way = users_problem() or ("ordinary users may have user namespaces", "")
     reason, remedy = ids_problem() or ("the users of images have IDs here", "")
     return [
         *(
@@ -88,5 +96,6 @@ def _machine(root: str) -> list[Check]:
             Check(f"machine: runtime {each.name}", each.works, each.reason, each.remedy)
             for each in probe_runtimes(os.path.join(root, "layerview"))
         ),
+        Check("machine: user namespaces", not way, limit, way),
         Check("machine: user IDs", not remedy, reason, remedy),
     ]

@@ -363,7 +363,13 @@ def _prepare(plan: Plan, root: str) -> None:
     """
     unshare(CLONE_NEWNS)
     leave_keyring()
-    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    try:
+        mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    except PermissionError:
+        raise StartError(
+            "/proc: not permitted: parts of this machine's own /proc are hidden, as in a"
+            " container; give that an unmasked /proc, or be root"
+        ) from None
     if plan.runtime == "crun" and os.path.isdir(_CGROUPS):
         mount("tmpfs", _CGROUPS, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
     for place in mount_points(_CGROUPS):

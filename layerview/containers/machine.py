@@ -14,7 +14,8 @@ from layerview.containers.calls import (
 )
 from layerview.containers.trials import refused, try_out
 from layerview.drivers.mounts import mount, unshare
-from layerview.drivers.namespace import id_ranges
+from layerview.drivers.namespace import call_in_user_namespace, id_ranges, namespace_limit
+from layerview.errors import LayerviewError
 
 _FILES = ("/etc/subuid", "/etc/subgid")
 _MANY = 65535
@@ -60,11 +61,28 @@ def _trial() -> str | None:
     return f"/proc can't be mounted: {os.strerror(code).lower()}" if code > 0 else None
 
 
+def users_problem() -> tuple[str, str] | None:
+    """Say why an ordinary user can run no containers here, and what helps.
+
+    For root it is what is forbidden to all others; for others it is tried.
+    """
+    if os.geteuid() == 0:
+        return namespace_limit()
+    try:
+        call_in_user_namespace(lambda: None)
+    except LayerviewError as error:
+        reason, _, remedy = str(error).partition("; ")
+        return reason, remedy or "be root"
+    return None
+
+
 def ids_problem() -> tuple[str, str] | None:
     """Say why an image's users other than root have no IDs here, and what helps.
 
     To be asked as root, if only of a user namespace.
     """
+    if os.geteuid() != 0:
+        return "without a user namespace no user of an image has an ID here", "get user namespaces"
     ranges = _map("uid_map"), _map("gid_map")
     if all(sum(count for _, _, count in found) > 1 for found in ranges):
         return None

@@ -44,8 +44,8 @@ def probe_runtimes(own: str) -> list[RuntimeFinding]:
     """Say of every runtime whether it works here; layerview's own comes first.
 
     Args:
-        own: the area's corner that is layerview's (it need not be there), which remembers what a
-            trial found for as long as program and boot are the same.
+        own: the area's corner that is layerview's (it need not be there), which remembers what
+            worked for as long as program and boot are the same.
     """
     from layerview.containers.machine import launcher_problem
 
@@ -87,18 +87,16 @@ def _find_out(own: str, name: str) -> RuntimeFinding:
             name, False, False, "not installed", f"install {name}, or do without: {_own()}", None
         )
     key = _key(path)
-    known = _remembered(own).get(name)
-    if key is not None and isinstance(known, dict) and known.get("key") == key:
-        problem = known.get("problem")
-    else:
+    if key is None or _remembered(own).get(name) != key:
         from layerview.containers.trials import try_out
 
         problem = try_out(lambda: _trial(name))
+        if problem is not None:
+            reason, _, remedy = problem.partition("; ")
+            return RuntimeFinding(name, False, False, reason, remedy or _OTHERS, path)
         if key is not None:
-            _remember(own, name, {"key": key, "problem": problem})
-    if not isinstance(problem, str):
-        return RuntimeFinding(name, True, False, f"{path} runs containers here", "", path)
-    return RuntimeFinding(name, False, False, problem, _OTHERS, path)
+            _remember(own, name, key)
+    return RuntimeFinding(name, True, False, f"{path} runs containers here", "", path)
 
 
 def _own() -> str:
@@ -109,7 +107,7 @@ def _own() -> str:
 
 
 def _key(path: str) -> list[object] | None:
-    """Return what a finding depends on: the program, the boot, and who one is."""
+    """Return what it depends on whether a runtime works: the program, the boot, and who one is."""
     try:
         state = os.stat(path)
         with open("/proc/sys/kernel/random/boot_id") as file:
@@ -131,14 +129,17 @@ def _remembered(own: str) -> dict[str, object]:
     return {}
 
 
-def _remember(own: str, name: str, found: dict[str, object]) -> None:
-    """Keep a finding, where the area is there and can be written; it is only for speed."""
+def _remember(own: str, name: str, key: list[object]) -> None:
+    """Keep that a runtime works, where the area is there and can be written.
+
+    That one does not is not kept: somebody may see to it.
+    """
     beside = os.path.join(own, f"{_CACHE}.{os.getpid()}")
     with suppress(OSError):
         if os.path.isdir(own):
             fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(fd, "w") as file:
-                json.dump({**_remembered(own), name: found}, file)
+                json.dump({**_remembered(own), name: key}, file)
             os.rename(beside, os.path.join(own, _CACHE))
 
 
