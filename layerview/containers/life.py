@@ -445,7 +445,13 @@ class Containers:
         Raises:
             LayerviewError: when it runs, or can't be removed.
         """
-        record = self.find(word)
+        try:
+            record = self.find(word)
+        except NotFoundError as error:
+            try:
+                record = self.area.data.remains(word)  # its records may be damaged
+            except NotFoundError:
+                raise error from None
         if record.running:
             if not force:
                 raise LayerviewError(

@@ -26,6 +26,8 @@ from layerview.oci.config import ImageConfig
 from layerview.oci.digest import Digest, chain_ids
 from layerview.progress import QUIET, Progress
 from layerview.store.area import Area
+from layerview.store.check_containers import ContainerCheck, Repair, mount_ids
+from layerview.store.containers import open_removals, removed_container
 from layerview.store.data_root import DataRoot, LayerRecord
 from layerview.store.durable import named, read_small
 from layerview.store.intents import Intent, Intents
@@ -44,6 +46,7 @@ _TRIAL_AGE = 60
 _LINK = re.compile(r"[A-Z0-9]{26}")
 _KINDS = ("file", "folder", "symbolic link", "FIFO", "character device", "block device")
 _OVERLAYS = (Whiteouts.TRUSTED, Whiteouts.USER)
+_WORK = {"remove": "the deletion of an image", "load": "a load", "create": "making a container"}
 _LOOK = "look at it, and remove it by hand if you know it"
 _AGAIN = "load the image again"
 """Nothing is deleted while nobody knows which layers it has."""
@@ -86,12 +89,12 @@ class AreaCheck:
         data = self._area.data
         self._state()
         self._intents()
+        self._containers()
         for driver in data.drivers():
             layout = data.layout(driver)
             self._images(data, layout)
             self._references(data, layout)
             self._layers(data, layout)
-            self._containers(data, layout)
             self._leftovers(layout)
             self._distribution(layout)
         return self._checks
@@ -105,6 +108,10 @@ class AreaCheck:
     ) -> None:
         self._problems += 1
         self._checks.append(Check(name, False, found, remedy, repair))
+
+    def _note(self, name: str, found: str, remedy: str, repair: Repair | None) -> None:
+        """Add what is no harm."""
+        self._checks.append(Check(name, True, found, remedy, repair))
 
     def _done(self, name: str, before: int, found: str) -> None:
         """Add the line that all is well, when no problem came up since."""
@@ -132,11 +139,14 @@ class AreaCheck:
                 self._open.append(intent)
                 live += lives
                 if not lives:
-                    what = "the deletion of an image" if intent.why == "remove" else "a load"
-                    said.append(f"{what} under {intent.driver} was interrupted")
+                    said.append(f"{_WORK[intent.why]} under {intent.driver} was interrupted")
         except LayerviewError as error:
             self._problem(title, str(error))
             return
+        for name in open_removals(self._area):
+            id = removed_container(name)
+            what = f"container {id[:12]}" if id else "a volume"
+            said.append(f"the removal of {what} is under way, or was interrupted")
         left = 0 if live else len(_listed(self._area.scratch))
         if left:
             said.append(f"{left} temporary files were left behind")
@@ -300,8 +310,7 @@ class AreaCheck:
             return
         title = f"{layout.driver}: layers"
         taken = {record.cache_id for record in records} | self._held(layout)
-        for container in data.containers([]):
-            taken |= {container.mount_id, container.init_id or ""}
+        taken |= mount_ids(layout)[0].keys()
         free = [name for name in _driver_ids(layout) if name not in taken]
 
         def fits(record: LayerRecord) -> bool:
@@ -390,11 +399,9 @@ class AreaCheck:
     def _folders(self, data: DataRoot, layout: Layout, owners: dict[str, str]) -> None:
         before = self._problems
         title = f"{layout.driver}: folders"
-        for container in data.containers([]):
-            if container.driver == layout.driver:
-                owners.setdefault(container.mount_id, f"container {container.id[:12]}")
-                if container.init_id:
-                    owners.setdefault(container.init_id, f"container {container.id[:12]}")
+        mounted, whole = mount_ids(layout)
+        for id, container in mounted.items():
+            owners.setdefault(id, f"container {container[:12]}")
         home = os.path.dirname(layout.layer_folder("0" * 64))
         if os.path.basename(home) == "0" * 64:
             home = os.path.dirname(home)
@@ -408,6 +415,15 @@ class AreaCheck:
                 continue
             count += 1
             if name in owners or name in held or any(name.encode() in it for it in caches):
+                continue
+            if whole and (name.endswith("-init") or os.path.isdir(f"{path}-init")):
+                # Only containers have two layers, and each has a record, if it is still there.
+                self._problem(
+                    title,
+                    f"{path} is of a container that is gone",
+                    "`layerview doctor --repair` deletes it",
+                    _discarding(layout.driver, name),
+                )
                 continue
             self._problem(title, f"{path} belongs to no layer and no container")
         self._done(title, before, f"{count}, each a layer's, a container's or a build's")
@@ -493,31 +509,15 @@ class AreaCheck:
 
     # -- the rest -----------------------------------------------------------------------------
 
-    def _containers(self, data: DataRoot, layout: Layout) -> None:
-        before = self._problems
-        title = f"{layout.driver}: containers"
-        problems: list[str] = []
-        count = 0
-        for container in data.containers(problems):
-            if container.driver != layout.driver:
-                continue
-            count += 1
-            if container.parent is not None and not os.path.isdir(layout.layer(container.parent)):
-                self._problem(
-                    title,
-                    f"container {container.id[:12]} lies on layer {container.parent.short}, which"
-                    " is not there",
-                )
-            for id in filter(None, (container.mount_id, container.init_id)):
-                folder = layout.container_folder(id) if layout.has_folders else ""
-                if folder and not os.path.isdir(folder):
-                    self._problem(
-                        title, f"container {container.id[:12]} has no folder: {folder} is not there"
-                    )
-        for problem in problems:
-            self._problem(title, problem)
-        if count or problems:
-            self._done(title, before, f"{count}")
+    def _containers(self) -> None:
+        before, at = self._problems, len(self._checks)
+        containers, volumes = ContainerCheck(
+            self._area, self._open, self._problem, self._note
+        ).run()
+        if self._problems == before:
+            for name, count in (("containers", containers), ("volumes", volumes)):
+                if count:
+                    self._checks.insert(at, Check(name, True, f"{count}"))
 
     def _leftovers(self, layout: Layout) -> None:
         before = self._problems
@@ -560,19 +560,24 @@ class AreaCheck:
             self._done(title, before, f"{count}")
 
 
-def repair(area: Area, checks: list[Check], waiting: Callable[[str], None]) -> list[str]:
+def repair(area: Area, checks: list[Check], say: Callable[[str], None]) -> list[str]:
     """Put right what can be put right safely; return what was done, a line each.
 
     Raises:
         LayerviewError: when the area can't be written.
     """
     done: list[str] = []
-    with area.writing(waiting) as writing:
+    with area.writing(say) as writing:
         done += [*writing.recovered, *writing.unfinished]
         with writing.lock.hold():
             for check in checks:
-                if check.repair is not None:
+                if check.repair is None:
+                    continue
+                try:
                     check.repair(writing)
+                except LayerviewError as error:
+                    say(f"not repaired: {check.found}: {error}")
+                else:
                     done.append(check.found)
     return done
 
@@ -607,6 +612,10 @@ def _removing_trial(path: str) -> Callable[[Writing], None]:
             remove_tree(os.path.dirname(path), os.path.basename(path))
 
     return remove
+
+
+def _discarding(driver: str, id: str) -> Callable[[Writing], None]:
+    return lambda writing: writing.driver(driver).remove(id)
 
 
 def _untagging(driver: str, reference: str) -> Callable[[Writing], None]:

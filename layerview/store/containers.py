@@ -60,6 +60,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = 0.5
 """Seconds that a lock may be held by a look, or by who starts or removes the container."""
+_WITH_VOLUMES = "-volumes"
+"""Behind the ID of a container in `removing` whose volumes without a name go as well."""
 _LAST_STEPS = 5.0
 """Seconds that a keeper has for its own end once it has written down the container's."""
 
@@ -617,17 +619,19 @@ def remove_container(writing: Writing, id: str, *, volumes: bool = False) -> lis
         mounts = _mounts(writing, id)
         for driver in mounts:
             writing.driver(driver)  # what can't be finished is not begun
-        names: list[str] = []
+        going = os.path.join(area.own, "removing", id + (_WITH_VOLUMES if volumes else ""))
         lock: int | None = -1
+        sync = True
         if os.path.lexists(home):
-            with suppress(LayerviewError):
-                names = volumes_of.anonymous_in(_document(area, id).get("MountPoints"))
             lock = container_lock(area, id)
             if lock is None:
                 raise ContainerRuns(f"container {id[:12]} is running: stop it first")
+            with suppress(LayerviewError):
+                sync = not area.data.host_config(id).flag("AutoRemove")
         elif not mounts:
             raise NotFoundError(f"there is no container {id[:12]} in the area")
-        going = os.path.join(area.own, "removing", id)
+        elif any(map(os.path.lexists, (going, os.path.join(area.own, "removing", id)))):
+            raise NotFoundError(f"container {id[:12]} is being removed already")
         held = -1
         try:
             make_folders(os.path.dirname(going))
@@ -637,28 +641,17 @@ def remove_container(writing: Writing, id: str, *, volumes: bool = False) -> lis
                     os.mkdir(going, 0o700)
                 else:
                     os.rename(home, going)
-                    sync_folder(os.path.dirname(home))
+                    if sync:
+                        sync_folder(os.path.dirname(home))
                 held = os.open(going, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BaseException:
             _close(lock, held)
             raise
     try:
-        _finish(writing, id, going)
+        return _finish(writing, id, going)
     finally:
         _close(lock, held)
-    if not volumes:
-        return []
-    gone = []
-    for name in names:
-        with writing.lock.hold():
-            if volumes_of.user(writing, name):
-                continue
-            volume = volumes_of.take_away(area, name)
-        if volume is not None:
-            volume.delete()
-            gone.append(name)
-    return gone
 
 
 def _close(*fds: int | None) -> None:
@@ -683,49 +676,81 @@ def _mounts(writing: Writing, id: str) -> dict[str, list[str]]:
     return found
 
 
-def _finish(writing: Writing, id: str, going: str) -> None:
-    """Delete a container's layers, then what says that they are its own."""
+def _finish(writing: Writing, id: str, going: str) -> list[str]:
+    """Delete a container's layers and what says that they are its own; return volumes that went."""
     area = writing.area
+    gone = []
     try:
         for driver, ids in _mounts(writing, id).items():
             for each in ids:
                 writing.driver(driver).remove(each)
             volumes_of.delete_tree(writing.layout(driver).mount(id))
+        for place in (run_folder(area, id), going):
+            _unmount(os.path.realpath(place))
         volumes_of.delete_tree(run_folder(area, id))
-        _unmount(going)
+        for name in _own_volumes(going) if going.endswith(_WITH_VOLUMES) else ():
+            with writing.lock.hold():
+                if volumes_of.user(writing, name):
+                    continue
+                volume = volumes_of.take_away(area, name)
+            if volume is not None:
+                volume.delete()
+                gone.append(name)
         volumes_of.delete_tree(going)
     except OSError as error:
         raise refused(error, f"container {id[:12]}") from None
+    return gone
 
 
-def finish_removals(writing: Writing) -> Iterator[str]:
-    """Go on with removals whose process died; the lock must be held.
+def _own_volumes(folder: str) -> list[str]:
+    """Return the names of the volumes that go with a container; none where they are not known."""
+    with suppress(LayerviewError):
+        points = _object(os.path.join(folder, CONFIG)).get("MountPoints")
+        return volumes_of.anonymous_in(points)
+    return []
 
-    Yields:
-        What was done, a line each.
-    """
-    base = os.path.join(writing.area.own, "removing")
+
+def open_removals(area: Area) -> list[str]:
+    """Return the names of the folders that are to be deleted, and of what they were."""
     try:
-        found = sorted(os.listdir(base))
+        return sorted(os.listdir(os.path.join(area.own, "removing")))
     except FileNotFoundError:
-        return
-    for name in found:
-        going = os.path.join(base, name)
-        try:
-            fd = os.open(going, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            if not flock(fd, fcntl.LOCK_EX):
-                continue  # somebody is at it
-            if is_container_id(name):
-                _finish(writing, name, going)
-                yield f"finished the removal of container {name[:12]}"
-            elif name.startswith(volumes_of.GOING):
-                volumes_of.delete_tree(going)
-                yield "finished the removal of a volume"
-        finally:
-            os.close(fd)
+        return []
+
+
+def removed_container(name: str) -> str:
+    """Return the ID of the container that a folder in `removing` was; "" if it was none."""
+    id = name.removesuffix(_WITH_VOLUMES)
+    return id if is_container_id(id) else ""
+
+
+def finish_removal(writing: Writing, name: str) -> str | None:
+    """Go on with a removal whose process died; the lock must be held.
+
+    Args:
+        writing: of the area.
+        name: of the folder in `removing`.
+
+    Returns:
+        What was done; None where somebody is at it.
+    """
+    going = os.path.join(writing.area.own, "removing", name)
+    try:
+        fd = os.open(going, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if not flock(fd, fcntl.LOCK_EX):
+            return None
+        if id := removed_container(name):
+            _finish(writing, id, going)
+            return f"finished the removal of container {id[:12]}"
+        if name.startswith(volumes_of.GOING):
+            volumes_of.delete_tree(going)
+            return "finished the removal of a volume"
+        return None
+    finally:
+        os.close(fd)
 
 
 def _unmount(folder: str) -> None:

@@ -464,6 +464,30 @@ class DataRoot:
             )
         return records[0] if records else None
 
+    def remains(self, wanted: str) -> ContainerRecord:
+        """Return what can be told of a container by its ID, or the first digits of that, alone.
+
+        That is enough to remove one whose records are damaged.
+
+        Raises:
+            NotFoundError: when there is none.
+            UsageError: when several IDs begin so.
+        """
+        drivers = self.drivers()
+        mounted = self._mounted(drivers, [])
+        known = sorted({*self._container_ids("containers", []), *mounted})
+        found = [id for id in known if wanted and id.startswith(wanted)]
+        if len(found) > 1:
+            raise UsageError(
+                f"{printable(wanted)} may be several containers: "
+                + ", ".join(id[:12] for id in found[:10])
+            )
+        if not found:
+            raise NotFoundError(f"{printable(self.path)} has no container {printable(wanted)}")
+        held, _, _ = self._look(self._config(found[0], LOCK))
+        driver = mounted.get(found[0], "")
+        return ContainerRecord(found[0], "", None, driver, "", "", None, running=held)
+
     def container_document(self, container_id: str) -> Fields:
         """Return what config.v2.json says of a container, its State put right by its lock.
 
@@ -483,15 +507,12 @@ class DataRoot:
         return notes or Fields({}, NOTES)
 
     def host_config(self, container_id: str) -> Fields:
-        """Return what hostconfig.json says of a container.
+        """Return what hostconfig.json says of a container; an engine does without the file, too.
 
         Raises:
             LayerviewError: as above.
         """
-        found = self._object(container_id, HOST_CONFIG)
-        if found is None:
-            raise NotFoundError(f"{self._config(container_id)} has no hostconfig.json beside it")
-        return found
+        return self._object(container_id, HOST_CONFIG) or Fields({}, HOST_CONFIG)
 
     def _config(self, container_id: str, name: str = CONFIG) -> str:
         if not is_container_id(container_id):

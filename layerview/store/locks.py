@@ -98,11 +98,12 @@ def holder(fd: int) -> str:
                 continue
             pid = words[words.index(wanted) - 1]
             if pid.isdecimal() and int(pid):
-                return _process(int(pid))
+                return process_name(int(pid))
     return "another process"
 
 
-def _process(pid: int) -> str:
+def process_name(pid: int) -> str:
+    """Name a process for people."""
     with suppress(OSError), open(f"/proc/{pid}/comm") as name:
         return f"process {pid} ({printable(name.read().strip())})"
     return f"process {pid}"

@@ -468,11 +468,11 @@ class Writing:
                 if intent.why == why:
                     with self._or_later():
                         done.append(self._finish(intent))
-        if os.path.isdir(os.path.join(self.area.own, "removing")):
-            from layerview.store.containers import finish_removals
+        for name in _listed(os.path.join(self.area.own, "removing")):
+            from layerview.store.containers import finish_removal
 
             with self._or_later():
-                done.extend(finish_removals(self))
+                done.extend(filter(None, [finish_removal(self, name)]))
         for driver in self.known_drivers():
             with self._or_later():
                 done.extend(self._finish_removals(self.layout(driver)))
