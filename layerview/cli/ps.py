@@ -50,13 +50,14 @@ def run(words: Sequence[str]) -> int:
         "--root", metavar="PATH", about="a Docker data root; else the storage area (LAYERVIEW_ROOT)"
     )
     arguments = flags.parse(words, most=0)
+    own = not arguments.root
+    settle_root(arguments)
+    # An area is made by the first load.
+    if own and not os.path.lexists(os.path.join(arguments.root, "image")):
+        return _print(None, [], arguments)
     # Only what ordinary users' containers changed is hidden from them outside of a namespace.
-    if arguments.size and not arguments.root:
+    if own and arguments.size:
         return in_area(arguments, lambda: _ps(arguments))
-    if not arguments.root:
-        settle_root(arguments)
-        if not os.path.lexists(os.path.join(arguments.root, "image")):
-            return _print(None, [], arguments)
     return _ps(arguments)
 
 
@@ -64,8 +65,6 @@ def _ps(arguments: Values) -> int:
     from layerview.cli.roots import say_lines
     from layerview.containers.listing import listed
 
-    if not os.path.lexists(arguments.root):
-        return _print(None, [], arguments)
     data = DataRoot(arguments.root)
     last = 1 if arguments.latest else arguments.last
     problems: list[str] = []
