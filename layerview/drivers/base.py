@@ -73,6 +73,12 @@ class Driver(Protocol):
         A link is looked at itself; None where nothing is, or something else stands in the way.
         """
 
+    def imply(self, id: str, path: bytes) -> None:
+        """Have a folder of the layers below in a layer's own folder as well, as it is there.
+
+        What lies in it in `layer_folder` then shows in the tree, beside what the layers below have.
+        """
+
     def mounted(self, id: str, *, volatile: bool = False) -> AbstractContextManager[str]:
         """Show a layer with all below it as one tree while the context lasts; give its path.
 

@@ -16,6 +16,7 @@ _OPAQUE = {
 }
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _OPEN_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_OVERLAY = ("trusted.overlay.", "user.overlay.")
 _KEPT = 10_000
 
 
@@ -50,6 +51,22 @@ def look_beneath(folder: int, path: bytes) -> os.stat_result | None:
         return os.fstat(fd)
     finally:
         os.close(fd)
+
+
+def copy_attributes(source: int, folder: int) -> None:
+    """Give a folder another's owner, mode, times and extended attributes, but overlayfs's own.
+
+    Args:
+        source: descriptor of the other one, which O_PATH is enough for.
+        folder: descriptor of the folder.
+    """
+    state, path = os.fstat(source), f"/proc/self/fd/{source}"
+    os.fchown(folder, state.st_uid, state.st_gid)
+    for name in os.listxattr(path):
+        if not name.startswith(_OVERLAY):
+            os.setxattr(folder, name, os.getxattr(path, name))
+    os.fchmod(folder, stat.S_IMODE(state.st_mode))
+    os.utime(folder, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
 class Below:

@@ -33,7 +33,7 @@ from layerview.drivers.base import (
     naive_size,
     need,
 )
-from layerview.drivers.below import Below, is_opaque
+from layerview.drivers.below import Below, copy_attributes, is_opaque
 from layerview.drivers.mounts import (
     detach,
     make_overlay,
@@ -44,11 +44,12 @@ from layerview.drivers.mounts import (
 )
 from layerview.drivers.namespace import is_initial, mapped_owners
 from layerview.drivers.removal import remove_tree
-from layerview.errors import DamageError, LayerviewError, LimitError
-from layerview.layer.beneath import OPEN_FOLDER
+from layerview.errors import DamageError, LayerviewError, LimitError, NotFoundError
+from layerview.layer.beneath import OPEN_FOLDER, open_beneath
 from layerview.layer.override import OVERRIDE
 from layerview.layer.whiteouts import Whiteouts
 from layerview.progress import QUIET, Progress
+from layerview.text import printable
 
 if TYPE_CHECKING:
     from layerview.layer.apply import Applied
@@ -289,6 +290,30 @@ class Overlay2:
                 finally:
                     os.close(fd)
         return found
+
+    def imply(self, id: str, path: bytes) -> None:
+        """See Driver."""
+        folders = [self.layer_folder(each) for each in self.lowers(need(self, id))]
+        with closing(Below(folders, self.whiteouts)) as below:
+            source = below.open(path)
+        if source is None:
+            raise NotFoundError(f"{self._dir(id)}: no layer below has {printable(path)}")
+        above, _, name = path.rpartition(b"/")
+        base = os.open(self.layer_folder(id), OPEN_FOLDER)
+        try:
+            folder = open_beneath(base, above, OPEN_FOLDER)
+            try:
+                os.mkdir(name, 0o700, dir_fd=folder)
+                made = os.open(name, OPEN_FOLDER, dir_fd=folder)
+                try:
+                    copy_attributes(source, made)
+                finally:
+                    os.close(made)
+            finally:
+                os.close(folder)
+        finally:
+            os.close(base)
+            os.close(source)
 
     def status(self) -> list[tuple[str, str]]:
         """See Driver."""
