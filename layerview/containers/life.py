@@ -9,8 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from layerview.containers.names import check_name, new_id, random_name
 from layerview.containers.plan import ExecPlan, Options, Plan, Started, StartError
@@ -48,8 +47,7 @@ _NAMES = 6
 """Names that are made up before a number is put behind one."""
 
 
-@dataclass(slots=True)
-class Created:
+class Created(NamedTuple):
     """A container that was made."""
 
     id: str
@@ -57,16 +55,15 @@ class Created:
     driver: str
     allocated: int
     """Bytes that its two layers took on the disk at once."""
-    notes: list[str] = field(default_factory=list)
+    notes: Sequence[str] = ()
 
 
-@dataclass(slots=True)
-class Removed:
+class Removed(NamedTuple):
     """What went with a container, and what stayed."""
 
     id: str
-    volumes: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
+    volumes: Sequence[str] = ()
+    kept: Sequence[str] = ()
     """Names of volumes that it used, and that stay."""
 
 
@@ -127,9 +124,12 @@ class Containers:
         """
         from layerview.containers.init_layer import fill
         from layerview.containers.mounting import Mounts
-        from layerview.containers.runtimes import choose_runtime
 
-        runtime = choose_runtime(self.area.own, options.runtime)
+        runtime = "layerview"
+        if options.runtime or os.environ.get("LAYERVIEW_RUNTIME"):
+            from layerview.containers.runtimes import choose_runtime
+
+            runtime = choose_runtime(self.area.own, options.runtime)
         with self.area.writing(self._say) as writing:
             record = find(self.area.data, image, options.driver).record
             id = new_id()

@@ -6,7 +6,7 @@ all of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from layerview.errors import LayerviewError
@@ -42,8 +42,7 @@ class MountWish(NamedTuple):
     """Make a bind's missing folder outside, as -v does and --mount does not."""
 
 
-@dataclass(slots=True)
-class Options:
+class Options(NamedTuple):
     """What a call asks of a new container, beyond the image."""
 
     args: tuple[str, ...] = ()
@@ -130,8 +129,7 @@ class ExecPlan(NamedTuple):
     columns: int = 0
 
 
-@dataclass(slots=True)
-class Started:
+class Started(NamedTuple):
     """What a start came to."""
 
     pid: int
@@ -139,4 +137,4 @@ class Started:
     shim: int
     nanoseconds: int
     """From the call until the program was executed."""
-    notes: list[str] = field(default_factory=list)
+    notes: Sequence[str] = ()

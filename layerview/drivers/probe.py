@@ -92,12 +92,13 @@ def make_driver(name: str, root: str) -> Driver:
         UsageError: when there is none of that name.
         LayerviewError: when it is not bundled yet, with what would be needed.
     """
-    from layerview.drivers.overlay2 import Overlay2
-    from layerview.drivers.vfs import Vfs
+    if name == "overlay2":
+        from layerview.drivers.overlay2 import Overlay2
 
-    if name == Overlay2.name:
         return Overlay2(root)
-    if name == Vfs.name:
+    if name == "vfs":
+        from layerview.drivers.vfs import Vfs
+
         return Vfs(root)
     for finding in _planned(_place(root)):
         if finding.name == name:

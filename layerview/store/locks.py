@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import glob
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -122,7 +121,7 @@ def without_engine(root: str) -> Iterator[list[int]]:
     kept: list[int] = []
     try:
         for pattern in _ENGINE_FILES:
-            for path in glob.glob(os.path.join(glob.escape(root), pattern)):
+            for path in matching(root, pattern):
                 fd = _open_database(path)
                 if fd is None:
                     continue
@@ -136,6 +135,19 @@ def without_engine(root: str) -> Iterator[list[int]]:
     finally:
         for fd in kept:
             os.close(fd)
+
+
+def matching(root: str, pattern: str) -> list[str]:
+    """Return the paths that a pattern means, whose `*` stands for the start of a file's name."""
+    folder, _, name = pattern.rpartition("/")
+    place = os.path.join(root, folder)
+    if not name.startswith("*"):
+        return [os.path.join(place, name)]
+    try:
+        names = sorted(os.listdir(place))
+    except OSError:
+        return []
+    return [os.path.join(place, each) for each in names if each.endswith(name[1:])]
 
 
 def live_engine(root: str) -> str | None:

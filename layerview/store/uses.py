@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from layerview.oci.config import ImageConfig
 from layerview.oci.digest import Digest, chain_ids
 from layerview.store.durable import read_small
 from layerview.store.layout import Layout, sha256_digest
+from layerview.store.locks import matching
 
 _HEX = re.compile(r"[a-f0-9]{64}")
 _MAX_CACHE = 64 << 20
@@ -101,8 +101,7 @@ class Uses:
             at = self.parents.get(at)
 
     def _build_caches(self) -> Iterator[bytes]:
-        pattern = os.path.join(glob.escape(self._layout.root), "buildkit", "*.db")
-        for path in glob.glob(pattern):
+        for path in matching(self._layout.root, "buildkit/*.db"):
             yield read_small(path, _MAX_CACHE)
 
     def _is_cached(self, chain: Digest) -> bool:

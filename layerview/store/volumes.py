@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING
 from layerview.errors import FormatError, LayerviewError, NotFoundError, UsageError
 from layerview.oci.fields import load_json
 from layerview.store.durable import make_folders, named, read_small, sync_folder
-from layerview.store.inventory import folder_size
 from layerview.store.locks import flock
 from layerview.text import printable
 
@@ -60,6 +58,8 @@ class Volume:
 
     def size(self) -> int | None:
         """Sum up its files, each inode once, in bytes; None where something may not be read."""
+        from layerview.store.inventory import folder_size
+
         return folder_size(self.folder)
 
 
@@ -240,7 +240,7 @@ def take_away(area: Area, name: str) -> Going | None:
     mounted = mount_points(os.path.realpath(place))
     if mounted:
         raise LayerviewError(f"{printable(mounted[0])} is mounted: unmount it first")
-    going = os.path.join(area.own, "removing", GOING + secrets.token_hex(16))
+    going = os.path.join(area.own, "removing", GOING + os.urandom(16).hex())
     make_folders(os.path.dirname(going))
     with named(place):
         try:
@@ -385,6 +385,8 @@ class Volumes:
         Returns:
             Their names, and how many bytes each had.
         """
+        from layerview.store.inventory import folder_size
+
         gone = []
         for volume in listed(self._area.data):
             if not (named_too or volume.is_anonymous) or volume.users:

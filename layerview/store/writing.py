@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -594,6 +593,8 @@ def _listed(folder: str) -> list[str]:
 
 def _remove_folder(path: str) -> None:
     with named(path), suppress(FileNotFoundError):
+        import shutil
+
         shutil.rmtree(path)
 
 
