@@ -12,8 +12,8 @@ import pytest
 
 from tests.drivers.people import as_user, readable_site, user
 
-FILES = ["launch"]
-FEWEST = 20
+FILES = ["launch", "rootfs", "hostile"]
+FEWEST = 250
 """Tests that have to pass for each user: no more than a few are skipped, each with its reason."""
 RUN = """
 import sys
