@@ -436,42 +436,49 @@ class _Pump:
             taken = _ENDING
         if resize is not None:
             taken += (signal.SIGWINCH,)
-        fatal = 0
         with Signals(taken) as signals:
             mode = Raw(self._stdin) if self.raw and self._stdin is not None else None
             with mode if mode is not None else ExitStack():
                 self._resize(resize, redraw)
-                interrupts = 0
-                while self._peer.exit is None and not self._peer.gone:
-                    ready = self._wait(signals.fd)
-                    if signals.fd in ready:
-                        for number in signals.got():
-                            if number == signal.SIGWINCH:
-                                self._resize(resize)
-                            elif number in (signal.SIGTSTP, signal.SIGCONT):
-                                if mode is not None:
-                                    _pause(mode, number)
-                                    self._resize(resize, redraw)
-                            elif mode is not None:
-                                fatal = number
-                            elif send_signal is not None:
-                                interrupts += number in (signal.SIGINT, signal.SIGTERM)
-                                try:
-                                    send_signal(number)
-                                except LayerviewError:
-                                    # It has ended, and we have not taken all that it said.
-                                    return 128 + number
-                    if fatal or interrupts >= _ENOUGH:
-                        break
-                    if self._carry(ready):
-                        return None
-                else:
-                    self._finish(signals)
+                code, fatal = self._until_the_end(signals, mode, resize, send_signal, redraw)
         if fatal:
+            # Now that the terminal is as it was, it does here what it always does.
             signal.raise_signal(fatal)
-        if self._peer.exit is None and self._peer.gone:
-            return _KILLED
-        return self._peer.exit
+        return code
+
+    def _until_the_end(
+        self,
+        signals: Signals,
+        mode: Raw | None,
+        resize: Callable[[int, int], None] | None,
+        send_signal: Callable[[int], None] | None,
+        redraw: bool,
+    ) -> tuple[int | None, int]:
+        """Carry until the end; return the exit status, and the signal that is to end us."""
+        interrupts = 0
+        while self._peer.exit is None and not self._peer.gone:
+            ready = self._wait(signals.fd)
+            for number in signals.got() if signals.fd in ready else ():
+                if number == signal.SIGWINCH:
+                    self._resize(resize)
+                elif mode is not None:
+                    if number not in (signal.SIGTSTP, signal.SIGCONT):
+                        return None, number
+                    _pause(mode, number)
+                    self._resize(resize, redraw)
+                elif send_signal is not None:
+                    interrupts += number in (signal.SIGINT, signal.SIGTERM)
+                    if interrupts >= _ENOUGH:
+                        return None, 0
+                    try:
+                        send_signal(number)
+                    except LayerviewError:
+                        # It has ended, and we have not taken all that it said.
+                        return 128 + number, 0
+            if self._carry(ready):
+                return None, 0
+        self._finish(signals)
+        return (_KILLED if self._peer.exit is None else self._peer.exit), 0
 
     def _wait(self, woken: int) -> dict[int, int]:
         """Wait until something can be carried; return what is ready for what."""

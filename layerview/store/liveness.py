@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from layerview.store.locks import flock, live_engine
 from layerview.times import rfc3339
@@ -24,12 +24,13 @@ NEVER = "0001-01-01T00:00:00Z"
 KILLED, REBOOTED = 137, 255
 """Exit codes of what was killed, and of what ended with the machine."""
 _MOST = 4096
+_LAST_MOMENT = 10.0
+"""Seconds that the kernel has to end a killed keeper's container."""
 _TRIES = 20
 """Attempts to take a lock at least, however slow the machine is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(NamedTuple):
     """What a lock's file says of who holds it, or held it last."""
 
     shim: int
@@ -121,10 +122,30 @@ def take(path: str, patience: float) -> int | None:
                 return None
             time.sleep(pause)
             pause = min(pause * 2, 0.01)
+        if not _has_vanished(Holder.from_bytes(os.pread(fd, _MOST, 0))):
+            os.close(fd)
+            return None
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def _has_vanished(holder: Holder | None) -> bool:
+    """Wait until the processes of a killed keeper's container have ended; whether they have.
+
+    The kernel closes what the first process of a PID namespace had open, its locks with it, a
+    moment before it ends the others there.
+    """
+    if holder is None or holder.boot != boot_id():
+        return True
+    end, pause = time.monotonic() + _LAST_MOMENT, 0.0005
+    while start_time(holder.pid) == holder.pid_start:
+        if time.monotonic() > end:
+            return False
+        time.sleep(pause)
+        pause = min(pause * 2, 0.01)
+    return True
 
 
 def true_state(

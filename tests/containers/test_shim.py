@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from layerview.containers.plan import ExecPlan, StartError
 from layerview.drivers.mounts import mount_points
 from layerview.drivers.namespace import is_initial
 from layerview.errors import LayerviewError, NotFoundError
+from layerview.store.liveness import boot_id, start_time, take
 from tests.containers.shimming import BUSYBOX, ROOT, Kept, kept, until
 from tests.containers.starters import need_runtime
 from tests.containers.starting import Lab, lab, wait_for_end
@@ -458,10 +459,34 @@ def test_killing_the_shim_ends_the_container(tmp_path: Path, when: str) -> None:
         container.ended()
         with pytest.raises(talk.GoneError):
             waits.wait()
-        until(lambda: not Path(f"/proc/{child}").exists(), "end its processes")
-        assert not Path(f"/proc/{container.pid}").exists()
+        for pid in (child, container.pid):
+            wait_for_end(pid)
         assert container.state()["Running"] is True  # the truth is the lock
         attached.close()
+
+
+def test_who_has_a_killed_shims_lock_finds_none_of_its_processes(tmp_path: Path) -> None:
+    """The kernel lets go of what a process 1 had open before it ends its namespace."""
+    script = "for i in $(seq 200); do sleep 60 & done; wait"
+    for number in range(3):
+        with kept(tmp_path / str(number), *sh(script)) as container:
+            inside = Path(f"/proc/{container.pid}/task/{container.pid}/children")
+            until(lambda inside=inside: len(inside.read_text().split()) == 200, "fork")
+            processes = [container.pid, *map(int, inside.read_text().split())]
+            lock = container.folder / "layerview.lock"
+            write_lock(lock, container)
+            os.kill(container.shim, signal.SIGKILL)
+            fd = take(str(lock), 10)
+            assert fd is not None
+            left = [pid for pid in processes if start_time(pid) is not None]
+            os.close(fd)
+            assert not left
+
+
+def write_lock(lock: Path, container: Kept) -> None:
+    said = {"shim": container.shim, "pid": container.pid, "boot": boot_id(), "started": ""}
+    starts = {"shim_start": start_time(container.shim), "pid_start": start_time(container.pid)}
+    lock.write_text(json.dumps(said | starts))
 
 
 def test_other_signals_do_not_end_it(tmp_path: Path) -> None:
@@ -643,6 +668,20 @@ def test_a_removed_package_costs_commands_and_not_the_container(tmp_path: Path) 
         attached.socket.sendall(b"\n")
         assert everything(attached)[1] == 3
         attached.close()
+
+
+def test_an_end_while_it_becomes_small_is_not_missed(tmp_path: Path) -> None:
+    """It executes itself anew after 0.3 s, which takes some hundredths of a second."""
+    with ExitStack() as stack:
+        containers = []
+        for number in range(12):
+            script = f"printf a; sleep {0.24 + 0.02 * number}; echo b; exit {number}"
+            place, tty = tmp_path / str(number), number % 2 == 0
+            containers.append(stack.enter_context(kept(place, *sh(script), tty=tty)))
+        for number, container in enumerate(containers):
+            container.ended()
+            assert container.state()["ExitCode"] == number
+            assert container.said().replace("\r", "") == "ab\n"
 
 
 def removal(place: Path) -> list[str]:
