@@ -44,17 +44,19 @@ def find(user: str) -> User:
     wanted = _number(name)
     uid, gid, home, known = wanted or 0, 0, "/", ""
     for entry in _entries("/etc/passwd", 7):
-        if (entry[0] == name) if wanted is None and name else (_number(entry[2]) == uid):
-            uid, gid = _number(entry[2]) or 0, _number(entry[3]) or 0
-            home, known = entry[5] or "/", entry[0]
+        own, primary = _number(entry[2]), _number(entry[3])
+        if own is None or primary is None:
+            continue
+        if (entry[0] == name) if name and wanted is None else (own == uid):
+            uid, gid, home, known = own, primary, entry[5] or "/", entry[0]
             break
     else:
         if name and wanted is None:
             raise StartError(
                 f"unable to find user {printable(name)}: no matching entries in passwd file"
             )
-    if uid > _MAX_ID:
-        raise StartError(f"user {printable(name)}: uids must be in range 0-{_MAX_ID}")
+    if max(uid, gid) > _MAX_ID:
+        raise StartError(f"user {printable(name)}: uids and gids must be in range 0-{_MAX_ID}")
     if not group:
         groups = tuple(_groups_of(known)) if known else ()
         return User(uid, gid, tuple(dict.fromkeys((gid, *groups))), home)
@@ -66,7 +68,9 @@ def _group(group: str) -> int:
     wanted = _number(group)
     if wanted is not None:
         if wanted > _MAX_ID:
-            raise StartError(f"group {printable(group)}: gids must be in range 0-{_MAX_ID}")
+            raise StartError(
+                f"group {printable(group)}: uids and gids must be in range 0-{_MAX_ID}"
+            )
         return wanted
     for entry in _entries("/etc/group", 4):
         gid = _number(entry[2])
