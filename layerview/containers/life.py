@@ -141,9 +141,10 @@ class Containers:
                 self.area.data.layer(record.driver, parent).cache_id if parent is not None else None
             )
             mounts = Mounts(self.area, settings.mounts)
+            name = check_name(options.name) if options.name else ""
             new = NewContainer(
                 id=id,
-                name=options.name and check_name(options.name),
+                name=name,
                 driver=record.driver,
                 image_id=record.image_id,
                 parent=parent,
@@ -159,9 +160,8 @@ class Containers:
             )
             for attempt in range(_NAMES + 1):
                 if not options.name:
-                    new.name = random_name(
-                        None if attempt < _NAMES else int.from_bytes(os.urandom(2), "little")
-                    )
+                    number = None if attempt < _NAMES else int.from_bytes(os.urandom(2), "little")
+                    new = new._replace(name=random_name(number))
                 try:
                     with writing.new_container(new) as making:
                         mounts.make()

@@ -13,6 +13,7 @@ from layerview.containers.plan import Plan, StartError
 from layerview.drivers.mounts import mount
 from layerview.drivers.namespace import is_initial
 from layerview.errors import LayerviewError, UsageError
+from layerview.store.area import is_own
 
 OWN = "layerview"
 """The launcher that needs nothing installed."""
@@ -130,13 +131,13 @@ def _remembered(own: str) -> dict[str, object]:
 
 
 def _remember(own: str, name: str, key: list[object]) -> None:
-    """Keep that a runtime works, where the area is there and can be written.
+    """Keep that a runtime works, where the area is there, is ours and can be written.
 
     That one does not is not kept: somebody may see to it.
     """
     beside = os.path.join(own, f"{_CACHE}.{os.getpid()}")
     with suppress(OSError):
-        if os.path.isdir(own):
+        if is_own(own):
             fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(fd, "w") as file:
                 json.dump({**_remembered(own), name: key}, file)

@@ -35,6 +35,15 @@ def default_root() -> str:
     return os.path.join(data, "layerview")
 
 
+def is_own(own: str) -> bool:
+    """Whether a folder is layerview's corner of an area, and of this version."""
+    try:
+        with open(os.path.join(own, "version"), "rb") as file:
+            return file.read(64) == f"{VERSION}\n".encode()
+    except OSError:
+        return False
+
+
 class Area:
     """A storage area that layerview made."""
 

@@ -41,7 +41,6 @@ Say = Callable[[str, str, str, Repair | None], None]
 
 _CONTAINERS, _VOLUMES, _LEFT = "containers", "volumes", "leftovers of containers"
 _LOOK = "look at it, and remove it by hand if you know it"
-_DELETES = "`layerview doctor --repair` deletes it"
 
 
 class ContainerCheck:
@@ -62,6 +61,8 @@ class ContainerCheck:
         self._note = note
         self._own = area.own
         self._busy = {each.container for each in intents if each.container}
+        self._ids = {id for each in intents for id in each.ids}
+        """The driver's IDs that those are about: what is there of them is no finding."""
         self._busy |= set(map(removed_container, open_removals(area)))
 
     def run(self) -> tuple[int, int]:
@@ -258,7 +259,7 @@ class ContainerCheck:
             folder, _, last = place.rpartition("/")
             home = os.path.dirname(folder)
             if home in homes and last == "merged":
-                if _is_used(folder):
+                if os.path.basename(folder) in self._ids or _is_used(folder):
                     continue
             else:
                 parts = os.path.relpath(place, root).split("/")
@@ -280,7 +281,10 @@ class ContainerCheck:
                 continue
             path = os.path.join(base, name)
             self._note(
-                _LEFT, f"{path} is left of a container that was not made", _DELETES, _deleting(path)
+                _LEFT,
+                f"{path} is left of a container or volume that was not made",
+                "the next command that changes the area deletes it, or doctor --repair",
+                _deleting(path),
             )
 
     # -- volumes ------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from layerview.errors import FormatError, LayerviewError, NotFoundError
 from layerview.oci.digest import Digest
@@ -66,6 +66,9 @@ _LAST_STEPS = 5.0
 """Seconds that a keeper has for its own end once it has written down the container's."""
 
 
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
 class NameInUse(LayerviewError):
     """Another container has the name."""
 
@@ -74,8 +77,7 @@ class ContainerRuns(LayerviewError):
     """The container lives, and must not for this."""
 
 
-@dataclass(slots=True)
-class NewContainer:
+class NewContainer(NamedTuple):
     """What a container is made with."""
 
     id: str
@@ -90,19 +92,19 @@ class NewContainer:
     path: str
     """The program."""
     args: Sequence[str] = ()
-    config: Mapping[str, object] = field(default_factory=dict)
+    config: Mapping[str, object] = _NOTHING
     """Docker's `Config` object."""
-    mount_points: Mapping[str, object] = field(default_factory=dict)
+    mount_points: Mapping[str, object] = _NOTHING
     """Docker's `MountPoints`, by target."""
     binds: Sequence[str] = ()
     """What `-v` was told (HostConfig.Binds)."""
-    host_config: Mapping[str, object] = field(default_factory=dict)
+    host_config: Mapping[str, object] = _NOTHING
     """What hostconfig.json has besides."""
     network: str = "none"
     auto_remove: bool = False
     """It goes when it ends: nothing of it need reach the disk."""
     runtime: str = "layerview"
-    notes: dict[str, object] = field(default_factory=dict)
+    notes: Mapping[str, object] = _NOTHING
     """What else layerview keeps of it."""
     created: str = ""
     """RFC 3339; now when left out."""
@@ -116,6 +118,8 @@ class Making:
         self._new = new
         self.new_volumes = tuple(new_volumes)
         """Names of the volumes that were made for it, and that go again if it is not made."""
+        self.notes = dict(new.notes)
+        """What layerview alone keeps of it."""
 
     @property
     def mount_id(self) -> str:
@@ -129,7 +133,7 @@ class Making:
 
     def note(self, key: str, value: object) -> None:
         """Keep something of the container for layerview alone."""
-        self._new.notes[key] = value
+        self.notes[key] = value
 
 
 def folder_of(area: Area, id: str) -> str:
@@ -272,8 +276,10 @@ def new_container(writing: Writing, new: NewContainer) -> Iterator[Making]:
         )
         writing.intents.note(intent, sync=sync)
     try:
-        for name in wanted:
-            volumes_of.make(area.root, name, sync=sync)
+        if wanted:
+            with writing.lock.hold():
+                for name in wanted:
+                    volumes_of.make(area, name, sync=sync)
         making = Making(new, missing)
         yield making
         place, unsynced = _write(area, layout, new, making)
@@ -320,7 +326,7 @@ def _write(area: Area, layout: Layout, new: NewContainer, making: Making) -> tup
         config=new.config,
         mount_points=new.mount_points,
         network=new.network,
-        notes={"runtime": new.runtime} | new.notes,
+        notes={"runtime": new.runtime} | making.notes,
     )
     files = {
         CONFIG: (to_json(config), 0o600),
@@ -708,6 +714,19 @@ def _own_volumes(folder: str) -> list[str]:
         points = _object(os.path.join(folder, CONFIG)).get("MountPoints")
         return volumes_of.anonymous_in(points)
     return []
+
+
+def clear_making(writing: Writing) -> None:
+    """Delete what was begun in `making` and is no intent's; the lock must be held."""
+    base = os.path.join(writing.area.own, "making")
+    try:
+        found = os.listdir(base)
+    except FileNotFoundError:
+        return
+    known = {intent.container for intent, _ in writing.intents.listed()} if found else set()
+    for name in found:
+        if name not in known:
+            volumes_of.delete_tree(os.path.join(base, name))
 
 
 def open_removals(area: Area) -> list[str]:

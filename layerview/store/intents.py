@@ -9,9 +9,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from layerview.errors import FormatError, LayerviewError
 from layerview.oci.digest import Digest
@@ -22,7 +21,6 @@ from layerview.store.locks import flock
 from layerview.text import printable
 
 
-@dataclass(slots=True)
 class Intent:
     """One thing that a writer is about to do.
 
@@ -33,21 +31,36 @@ class Intent:
     `volumes`, of which `new_volumes` are made for it.
     """
 
-    why: str
-    driver: str
-    ids: list[str] = field(default_factory=list)
-    chains: list[Digest] = field(default_factory=list)
-    uses: list[Digest] = field(default_factory=list)
-    image: Digest | None = None
-    references: list[str] = field(default_factory=list)
-    container: str = ""
-    name: str = ""
-    volumes: list[str] = field(default_factory=list)
-    new_volumes: list[str] = field(default_factory=list)
-    path: str = ""
-    """Its file."""
-    fd: int = -1
-    """The descriptor that keeps it locked, in the process that made it."""
+    def __init__(
+        self,
+        why: str,
+        driver: str,
+        ids: Sequence[str] = (),
+        chains: Sequence[Digest] = (),
+        uses: Sequence[Digest] = (),
+        image: Digest | None = None,
+        references: Sequence[str] = (),
+        container: str = "",
+        name: str = "",
+        volumes: Sequence[str] = (),
+        new_volumes: Sequence[str] = (),
+        path: str = "",
+    ) -> None:
+        self.why = why
+        self.driver = driver
+        self.ids = list(ids)
+        self.chains = list(chains)
+        self.uses = list(uses)
+        self.image = image
+        self.references = list(references)
+        self.container = container
+        self.name = name
+        self.volumes = list(volumes)
+        self.new_volumes = list(new_volumes)
+        self.path = path
+        """Its file."""
+        self.fd = -1
+        """The descriptor that keeps it locked, in the process that made it."""
 
     def to_json(self) -> bytes:
         """Write it as its file has it."""

@@ -12,8 +12,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from layerview.errors import FormatError, LayerviewError, NotFoundError, UsageError
 from layerview.oci.fields import load_json
@@ -38,8 +37,7 @@ class VolumeInUse(LayerviewError):
     """A container has the volume mounted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
+class Volume(NamedTuple):
     """A volume, and the containers that mention it."""
 
     name: str
@@ -104,12 +102,13 @@ def is_there(root: str, name: str) -> bool:
     return False
 
 
-def make(root: str, name: str, *, sync: bool = True) -> bool:
-    """Make a volume; False when it was there.
+def make(area: Area, name: str, *, sync: bool = True) -> bool:
+    """Make a volume; False when it was there. The lock must be held.
 
     Raises:
         LayerviewError: when it can't be made, or is one that only an engine can use.
     """
+    root = area.root
     if is_there(root, name):
         _check_plain(root, name)
         return False
@@ -119,15 +118,23 @@ def make(root: str, name: str, *, sync: bool = True) -> bool:
         make_folders(base, 0o701)
         with named(base):
             os.chmod(base, 0o701)
+    making = os.path.join(area.own, "making", GOING + os.urandom(16).hex())
+    make_folders(os.path.dirname(making))
     with named(place):
-        with suppress(FileExistsError):
-            os.mkdir(place, 0o701)
-        os.chmod(place, 0o701)
-        data = os.path.join(place, _DATA)
-        os.mkdir(data, 0o755)
+        # A folder of its name may be there from an engine that was killed as it made it.
+        half = os.path.isdir(place)
+        folder = place if half else making
+        if not half:
+            os.mkdir(folder)
+        os.chmod(folder, 0o701)
+        data = os.path.join(folder, _DATA)
+        os.mkdir(data)
         os.chmod(data, 0o755)
         if sync:
-            sync_folder(place)
+            sync_folder(folder)
+        if not half:
+            os.rename(making, place)
+        if sync:
             sync_folder(base)
     return True
 
@@ -207,8 +214,7 @@ def user(writing: Writing, name: str, *, but: str = "") -> str:
     return ""
 
 
-@dataclass(slots=True)
-class Going:
+class Going(NamedTuple):
     """A volume that is out of its place and is to be deleted."""
 
     folder: str
@@ -338,7 +344,7 @@ class Volumes:
             LayerviewError: when it can't be made, or is one that only an engine can use.
         """
         with self._writing.lock.hold():
-            return make(self._area.root, name)
+            return make(self._area, name)
 
     @contextmanager
     def filling(self, name: str) -> Iterator[None]:

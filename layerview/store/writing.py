@@ -467,6 +467,11 @@ class Writing:
                 if intent.why == why:
                     with self._or_later():
                         done.append(self._finish(intent))
+        if _listed(os.path.join(self.area.own, "making")):
+            from layerview.store.containers import clear_making
+
+            with self._or_later():
+                clear_making(self)
         for name in _listed(os.path.join(self.area.own, "removing")):
             from layerview.store.containers import finish_removal
 

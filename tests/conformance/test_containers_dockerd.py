@@ -116,11 +116,10 @@ def ours(
     area: Area, name: str, points: dict[str, Any], *, binds: tuple[str, ...], args: Any = ()
 ) -> NewContainer:
     wanted = containers.new(area, "bb:1", name, mount_points=points, binds=binds)
-    wanted.path, wanted.args = "sh", args
     changed = {"Cmd": ["sh", *args], "Volumes": {"/vol": {}}, "Labels": {"a": "b"}}
     streams = {"AttachStdout": True, "AttachStderr": True}
-    wanted.config = {**wanted.config, **changed, **streams}
-    return wanted
+    config = {**wanted.config, **changed, **streams}
+    return wanted._replace(path="sh", args=args, config=config)
 
 
 def make(writing: Any, wanted: NewContainer) -> None:
