@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 from collections.abc import Sequence
 
@@ -29,7 +28,7 @@ def run(words: Sequence[str]) -> int:
     arguments = made.parse_args(words)
     found = probe(_root(arguments))
     if arguments.json:
-        print_json([dataclasses.asdict(finding) for finding in found])
+        print_json([finding._asdict() for finding in found])
         return 0
     rows = [["DRIVER", "WORKS", "ROOTLESS", "COPIES", "WHY"]]
     for finding in found:

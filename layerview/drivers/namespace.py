@@ -10,8 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from layerview import errors
 from layerview.drivers.mounts import MS_REC, MS_SLAVE, libc, mount, unshare
@@ -298,8 +297,7 @@ def _map_by_program(program: str, child: int, own: int, ranges: Sequence[tuple[i
     return done.returncode == 0
 
 
-@dataclass(frozen=True, slots=True)
-class MappedOwners:
+class MappedOwners(NamedTuple):
     """The ids that a file can be given here; see layer.apply.Owners."""
 
     users: tuple[tuple[int, int], ...]

@@ -18,7 +18,6 @@ import stat
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -66,13 +65,13 @@ _MOST = 64 * 1024
 """Bytes of a `lower` file that are read: Docker's longest has 3,711."""
 
 
-@dataclass(slots=True)
 class _Mounted:
     """A tree that this process uses."""
 
-    folder: int
-    """Descriptor of ID's folder, whose shared lock says to others that the tree is in use."""
-    users: int
+    def __init__(self, folder: int) -> None:
+        self.folder = folder
+        """Descriptor of ID's folder, whose shared lock says to others that the tree is in use."""
+        self.users = 1
 
 
 class Overlay2:
@@ -380,7 +379,7 @@ class Overlay2:
                 return None
             fcntl.flock(folder, fcntl.LOCK_SH)
             held.pop_all()
-            self._mounted[id] = _Mounted(folder, 1)
+            self._mounted[id] = _Mounted(folder)
             return tree, folder
 
     def _checked(self, id: str) -> list[str]:
@@ -427,7 +426,7 @@ class Overlay2:
                 except BaseException:
                     os.close(folder)
                     raise
-            self._mounted[id] = _Mounted(folder, 1)
+            self._mounted[id] = _Mounted(folder)
 
     def _mount(self, id: str, links: list[str], volatile: bool) -> None:
         target = self._dir(id, "merged")

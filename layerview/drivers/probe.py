@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from layerview.drivers.base import Driver
 from layerview.drivers.copying import FICLONE
@@ -40,8 +40,7 @@ _MAGICS = {
 _CAP_SYS_ADMIN = 21
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What was found out about a driver."""
 
     name: str

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import overload
+from types import MappingProxyType
+from typing import NamedTuple, overload
 
 from layerview.oci.digest import Digest
 from layerview.oci.fields import Fields, load_json
 from layerview.oci.platform import Platform
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(NamedTuple):
     """One step of an image's history; `created` is the recorded text (RFC 3339)."""
 
     created: str | None = None
@@ -42,8 +41,7 @@ class History:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ImageConfig:
+class ImageConfig(NamedTuple):
     """The config of one image; `config` is what its containers run with, as it stands.
 
     `architecture` and `os` may be empty: the specification needs them, but Docker leaves them
@@ -56,10 +54,10 @@ class ImageConfig:
     os_version: str | None = None
     created: str | None = None
     author: str | None = None
-    config: Mapping[str, object] = field(default_factory=dict, hash=False)
+    config: Mapping[str, object] = MappingProxyType({})
     diff_ids: tuple[Digest, ...] = ()
     history: tuple[History, ...] = ()
-    raw: bytes = field(default=b"", repr=False)
+    raw: bytes = b""
 
     @classmethod
     def from_json(cls, data: bytes, document: str = "image config") -> ImageConfig:
@@ -100,8 +98,7 @@ class ImageConfig:
         return Platform(self.os, self.architecture, self.variant, self.os_version)
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryRow:
+class HistoryRow(NamedTuple):
     """A history entry beside its layer's number; either may be missing."""
 
     history: History | None

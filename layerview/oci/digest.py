@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from layerview.errors import FormatError
 from layerview.text import printable
@@ -21,8 +20,12 @@ _HEX_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
 _LONGEST = 255
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Digest:
+class _Parts(NamedTuple):
+    algorithm: str
+    hex: str
+
+
+class Digest(_Parts):
     """The digest of some bytes, safe to use as a file name (image-spec, descriptor.md, "Digests").
 
     Narrower than the specification: the encoded part is lower-case hexadecimal, as every
@@ -32,19 +35,20 @@ class Digest:
         FormatError: the two parts make no digest.
     """
 
-    algorithm: str
-    hex: str
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        expected = _HEX_LENGTHS.get(self.algorithm)
+    def __new__(cls, algorithm: str, hex: str) -> Digest:  # noqa: A002
+        """Check the parts."""
+        expected = _HEX_LENGTHS.get(algorithm)
         if (
-            not _ALGORITHM.fullmatch(self.algorithm)
-            or not _HEX.fullmatch(self.hex)
-            or (expected is not None and len(self.hex) != expected)
-            or len(self.algorithm) + 1 + len(self.hex) > _LONGEST
+            not _ALGORITHM.fullmatch(algorithm)
+            or not _HEX.fullmatch(hex)
+            or (expected is not None and len(hex) != expected)
+            or len(algorithm) + 1 + len(hex) > _LONGEST
         ):
-            shown = printable(f"{self.algorithm[:64]}:{self.hex}"[:96])
+            shown = printable(f"{algorithm[:64]}:{hex}"[:96])
             raise FormatError(f'"{shown}" is not a digest')
+        return super().__new__(cls, algorithm, hex)
 
     @classmethod
     def parse(cls, text: str) -> Digest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from layerview.errors import FormatError
 from layerview.oci.fields import Fields
@@ -50,8 +50,7 @@ _KNOWN_ARCHITECTURES = frozenset((
 # fmt: on
 
 
-@dataclass(frozen=True, slots=True)
-class Platform:
+class Platform(NamedTuple):
     """An operating system and an architecture (image-spec, image-index.md, "platform")."""
 
     os: str
@@ -76,7 +75,7 @@ class Platform:
         version = match[2] or None
         if not rest:
             if system in _KNOWN_OS:
-                return replace(cls.host(), os=system, os_version=version)
+                return cls.host()._replace(os=system, os_version=version)
             if version is not None or _normal_architecture(first, None)[0] not in (
                 _KNOWN_ARCHITECTURES
             ):
@@ -134,7 +133,7 @@ class Platform:
         (the build of Windows).
         """
         mine, theirs = self.normalised(), other.normalised()
-        if replace(mine, os_version=None) != replace(theirs, os_version=None):
+        if mine._replace(os_version=None) != theirs._replace(os_version=None):
             return False
         if mine.os_version is None or theirs.os_version is None:
             return True

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from layerview.errors import FormatError
 from layerview.oci.digest import Digest
@@ -19,8 +19,7 @@ _LOCALHOST = "localhost"
 _LONGEST_PATH = 255
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """The full name of an image: `domain/path:tag@digest`, tag or digest or both.
 
     `domain` is empty in one case, which is Docker's too: a first part with a dot that cannot be

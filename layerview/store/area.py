@@ -159,8 +159,9 @@ class Area:
         self._check_writable()
         with without_engine(self.root):
             lock = AreaLock(os.path.join(self.own, "lock"), say)
-            for folder in (self.scratch, os.path.join(self.own, "intents")):
-                make_folders(folder)
+            # Those for removals as well: nothing need be made where a disk is full.
+            for name in ("tmp", "intents", "making", "removing"):
+                make_folders(os.path.join(self.own, name))
             make_folders(os.path.join(self.root, "image"))
             writing = Writing(self, lock)
             try:

@@ -30,6 +30,7 @@ from layerview.store.container_files import (
     to_json,
 )
 from layerview.store.durable import (
+    DiskFull,
     make_folders,
     named,
     read_small,
@@ -309,7 +310,6 @@ def _write(area: Area, layout: Layout, new: NewContainer, making: Making) -> tup
     if new.parent is not None:
         texts["parent"] = str(new.parent)
     place = os.path.join(area.own, "making", new.id)
-    make_folders(os.path.dirname(place))
     asked: dict[str, object] = {
         "Binds": list(new.binds) or None,
         "NetworkMode": new.network,
@@ -629,7 +629,11 @@ def remove_container(writing: Writing, id: str, *, volumes: bool = False) -> lis
         lock: int | None = -1
         sync = True
         if os.path.lexists(home):
-            lock = container_lock(area, id)
+            try:
+                lock = container_lock(area, id)
+            except DiskFull:
+                # It was never started, and on a full disk nobody will start it now.
+                lock = -2
             if lock is None:
                 raise ContainerRuns(f"container {id[:12]} is running: stop it first")
             with suppress(LayerviewError):
@@ -640,7 +644,6 @@ def remove_container(writing: Writing, id: str, *, volumes: bool = False) -> lis
             raise NotFoundError(f"container {id[:12]} is being removed already")
         held = -1
         try:
-            make_folders(os.path.dirname(going))
             with named(home):
                 if lock == -1:
                     # Only its layers are left.

@@ -119,7 +119,6 @@ def make(area: Area, name: str, *, sync: bool = True) -> bool:
         with named(base):
             os.chmod(base, 0o701)
     making = os.path.join(area.own, "making", GOING + os.urandom(16).hex())
-    make_folders(os.path.dirname(making))
     with named(place):
         # A folder of its name may be there from an engine that was killed as it made it.
         half = os.path.isdir(place)
@@ -247,7 +246,6 @@ def take_away(area: Area, name: str) -> Going | None:
     if mounted:
         raise LayerviewError(f"{printable(mounted[0])} is mounted: unmount it first")
     going = os.path.join(area.own, "removing", GOING + os.urandom(16).hex())
-    make_folders(os.path.dirname(going))
     with named(place):
         try:
             fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
