@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import stat
+from contextlib import suppress
 from typing import NoReturn
 
 from layerview.containers.plan import StartError
@@ -15,6 +16,9 @@ from layerview.text import printable
 
 _MOST_INTERPRETERS = 6
 """As many as the kernel goes through, and one more."""
+_SYS_CLOSE_RANGE = 436
+_NO_DESCRIPTOR = 1 << 31
+"""More than there can be."""
 _SIG_SETMASK = int(signal.SIG_SETMASK)
 _MASK = 128
 """Bytes of the C library's sigset_t."""
@@ -41,12 +45,20 @@ def reset_signals() -> None:
 def only(*kept: int) -> None:
     """Close every descriptor but these (-1 stands for none)."""
     start = 0
-    for fd in sorted({fd for fd in kept if fd >= 0}):
+    for fd in (*sorted({fd for fd in kept if fd >= 0}), _NO_DESCRIPTOR):
         if start < fd:
-            # An empty range at 0 would be taken for all there are.
-            os.closerange(start, fd)
+            _close_range(start, fd - 1)
         start = fd + 1
-    os.closerange(start, (1 << 31) - 1)
+
+
+def _close_range(first: int, last: int) -> None:
+    """Close descriptors; Python's own call tries each number there is where the kernel can't."""
+    words = map(ctypes.c_uint, (first, last, 0))
+    if libc().syscall(_SYS_CLOSE_RANGE, *words) < 0:
+        for fd in map(int, os.listdir("/proc/self/fd")):
+            if first <= fd <= last:
+                with suppress(OSError):
+                    os.close(fd)
 
 
 def enter_folder(cwd: str) -> None:

@@ -396,7 +396,7 @@ def refuse(code: int) -> object:
     return call
 
 
-@pytest.fixture(params=["clone3", "fsopen", "mount_setattr", "all"])
+@pytest.fixture(params=["clone3", "fsopen", "mount_setattr", "close_range", "all"])
 def old_kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     which = request.param
     if which in ("clone3", "all"):
@@ -407,6 +407,8 @@ def old_kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr("layerview.drivers.vfs.clone_tree", refuse(errno.ENOSYS))
     if which in ("mount_setattr", "all"):
         monkeypatch.setattr(rootfs, "restrict", lambda *_, **more: False)
+    if which in ("close_range", "all"):
+        monkeypatch.setattr("layerview.containers.program._SYS_CLOSE_RANGE", 1 << 20)
     return str(which)
 
 
@@ -416,10 +418,10 @@ def test_older_kernels_do(old_kernel: str, own: Lab, tmp_path: Path) -> None:
     from layerview.containers.plan import Bind
 
     binds = (Bind(str(tmp_path / "outside"), "/in", read_only=True),)
-    script = "cat /in/f; echo x > /in/g; echo y > /dev/null; chmod 0 /dev/null"
+    script = "ls /proc/self/fd | wc -l; cat /in/f; echo x > /in/g; chmod 0 /dev/null"
     script += "; echo z > /proc/sys/kernel/hostname"
     ended = own.sh(script, binds=binds)
-    assert ended.out == "f\n"
+    assert ended.out.split() == ["4", "f"]
     assert ended.err.count("Read-only file system") == 3, ended.err
     with pytest.raises(StartError, match="executable file not found"):
         own.run("nosuch")
