@@ -22,7 +22,7 @@ def run(words: Sequence[str]) -> int:
     flags.values(
         *("-c", "--change"),
         metavar="INSTRUCTION",
-        about="a Dockerfile's: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, VOLUME, WORKDIR, …",
+        about="as a Dockerfile has it: CMD, ENTRYPOINT, ENV, LABEL, USER, …",
     )
     flags.json()
     flags.area()

@@ -35,8 +35,8 @@ def run(words: Sequence[str]) -> int:
     flags = Flags(
         "container",
         "prune|ls|…",
-        "prune removes the containers that do not run. The other words are commands by\n"
-        f"themselves: {', '.join(sorted({*_OTHERS.values()}))}.",
+        "prune removes the containers that do not run. The other words of docker container are\n"
+        "commands by themselves: layerview ps, layerview start, …",
         example="layerview container prune -f",
     )
     flags.parse(words)

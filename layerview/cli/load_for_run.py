@@ -25,11 +25,11 @@ def load_from_area(place: Area, record: ImageRecord, driver: str) -> None:
     from layerview.transfer.load import load
 
     called = record.references[0] if record.references else record.image_id.short
-    say(f"{called} lies under {record.driver}: making its layers under {driver}")
     progress = TerminalProgress()
     with place.writing(say) as writing:
         with writing.lock.hold():
             name = choose_driver_of(place.root, driver)
+        say(f"{called} lies under {record.driver}: making its layers under {name}")
         with open_record(place.data, record, place="local") as image:
             loaded = load(writing, name, image, progress=progress)
         progress.clear()
