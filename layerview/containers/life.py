@@ -28,6 +28,7 @@ from layerview.store.containers import (
     run_folder,
 )
 from layerview.store.finding import find
+from layerview.store.liveness import kill
 from layerview.store.locks import without_engine
 from layerview.text import printable
 
@@ -416,8 +417,13 @@ class Containers:
         """Kill a container's shim, which takes all its processes and mounts with it."""
         holder = read_lock(self.area, id)
         if holder is not None and holder.shim_lives:
-            with suppress(ProcessLookupError):
-                os.kill(holder.shim, signal.SIGKILL)
+            # The first process too: while a program in there has the kernel fill the shim's pipe
+            # from a terminal (sendfile), the kernel lets the shim end no earlier than that.
+            for pid, start in (
+                (holder.pid, holder.pid_start),
+                (holder.shim, holder.shim_start),
+            ):
+                kill(pid, start)
         if not self._gone(id, PATIENCE):
             raise LayerviewError(f"container {id[:12]} does not end; its processes hang")
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ from layerview.store.data_root import ContainerRecord
 from layerview.store.durable import named, read_small
 from layerview.store.intents import Intent
 from layerview.store.layout import Layout, driver_id, is_container_id
-from layerview.store.liveness import LOCK, Holder, boot_id, read, start_time
+from layerview.store.liveness import LOCK, Holder, boot_id, kill, read, start_time
 from layerview.store.locks import flock, live_engine, process_name
 from layerview.store.volumes import delete_tree, is_there, named_in
 from layerview.text import printable
@@ -378,16 +377,7 @@ def _has_open(pid: str, wanted: os.stat_result) -> bool:
 
 
 def _killing(said: Holder) -> Repair:
-    def kill(writing: Writing) -> None:
-        with suppress(ProcessLookupError):
-            pidfd = os.pidfd_open(said.pid)
-            try:
-                if start_time(said.pid) == said.pid_start:
-                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            finally:
-                os.close(pidfd)
-
-    return kill
+    return lambda writing: kill(said.pid, said.pid_start)
 
 
 def _unmounting(place: str) -> Repair:

@@ -86,6 +86,19 @@ def start_time(pid: int) -> int | None:
     return None if words[0] in (b"Z", b"X") else int(words[19])
 
 
+def kill(pid: int, start: int) -> None:
+    """Kill a process, if it is the one that began then; see `start_time`."""
+    import signal
+
+    with suppress(ProcessLookupError, PermissionError):
+        pidfd = os.pidfd_open(pid)
+        try:
+            if start_time(pid) == start:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        finally:
+            os.close(pidfd)
+
+
 def look(fd: int) -> tuple[bool, Holder | None, float]:
     """Say of an open lock's file whether it is held, by whom, and when it was last written.
 
