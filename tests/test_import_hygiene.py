@@ -5,17 +5,24 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import archives, tars
+from tests.support.container_lab import BUSYBOX, Lab, busybox_layer
 
 SLOW = ["aiofiles", "asyncio", "click", "numpy", "pydantic", "rich", "textual", "watchfiles"]
+HEAVY = [*SLOW, "argparse", "dataclasses", "inspect", "shutil", "subprocess", "tempfile"]
+"""What the start of a container, and what tells of one, does not wait for."""
 RUN = """
 import sys
 from layerview.cli.main import main
-status = main(sys.argv[1:])
+try:
+    status = main(sys.argv[1:])
+except SystemExit as stop:
+    status = stop.code
 print(status, *sorted(set(sys.modules) & set({slow!r})), file=sys.stderr)
 """
 
@@ -74,3 +81,56 @@ def test_the_demo_image_is_found_without_them(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout == "\n"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """An area with an image, and a container that has ended."""
+    if os.geteuid() != 0:
+        pytest.skip("the overlay driver needs root")
+    if not os.path.exists(BUSYBOX):
+        pytest.skip("busybox-static is not installed")
+    made = Lab(tmp_path_factory.mktemp("lab") / "area")
+    made.load("bb:1", busybox_layer())
+    made.out("run", "-d", "--name", "ended", "bb:1", "true")
+    yield made
+    made.clear()
+    made.end_worker()
+    made.nothing_left()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--help"],
+        ["run", "--rm", "bb:1", "true"],
+        ["run", "-d", "--rm", "bb:1", "true"],
+        ["create", "--rm", "bb:1", "true"],
+        ["start", "-a", "ended"],
+        ["wait", "ended"],
+        ["stop", "ended"],
+        ["logs", "ended"],
+    ],
+    ids=" ".join,
+)
+def test_a_container_waits_for_nothing_heavy(words: list[str], lab: Lab) -> None:
+    imports_none(HEAVY, words, lab)
+
+
+@pytest.mark.parametrize(
+    "words", [["ps", "-a"], ["ps", "--json"], ["ps", "-s"], ["volume", "ls"]], ids=" ".join
+)
+def test_lists_of_containers_import_nothing_slow(words: list[str], lab: Lab) -> None:
+    imports_none([*SLOW, "argparse", "subprocess"], words, lab)
+
+
+def imports_none(slow: list[str], words: list[str], lab: Lab) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", RUN.format(slow=slow), *words],
+        capture_output=True,
+        text=True,
+        env=lab.environment,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr.splitlines()[-1:] == ["0"]

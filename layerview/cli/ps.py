@@ -62,7 +62,6 @@ def run(words: Sequence[str]) -> int:
 
 
 def _ps(arguments: Values) -> int:
-    from layerview.cli.roots import say_lines
     from layerview.containers.listing import listed
 
     data = DataRoot(arguments.root)
@@ -76,6 +75,10 @@ def _ps(arguments: Values) -> int:
         problems=problems,
     )
     _print(data, found[:last] if last else found, arguments)
+    if not problems:
+        return 0
+    from layerview.cli.roots import say_lines
+
     return say_lines(problems)
 
 
