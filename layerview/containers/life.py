@@ -20,6 +20,7 @@ from layerview.progress import QUIET, Progress
 from layerview.store.containers import (
     NameInUse,
     NewContainer,
+    complete,
     container_lock,
     folder_of,
     note_failure,
@@ -204,7 +205,7 @@ class Containers:
         if lock is None:
             raise LayerviewError(f"container {_called(record)} runs already")
         try:
-            with without_engine(self.area.root) as engines:
+            with without_engine(self.area.root, lasting=True) as engines:
                 document = self.document(record)
                 plan = self._plan(record, document, rows, columns)
                 return self._launch(record, plan, lock, engines, client)
@@ -243,6 +244,8 @@ class Containers:
         host = self.area.data.host_config(record.id)
         hostname = config.optional_text("Hostname") or record.id[:12]
         remove = host.flag("AutoRemove")
+        network = "host" if host.optional_text("NetworkMode") == "host" else "none"
+        complete(self.area, record.id, document, network)
         return Plan(
             id=record.id,
             folder=folder,
@@ -260,7 +263,7 @@ class Containers:
             open_stdin=config.flag("OpenStdin"),
             stdin_once=config.flag("StdinOnce"),
             binds=planned_binds(folder, document),
-            network="host" if host.optional_text("NetworkMode") == "host" else "none",
+            network=network,
             runtime=self.area.data.container_notes(record.id).optional_text("runtime")
             or "layerview",
             remove=self._removal(record.id) if remove else (),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ from layerview.store.data_root import ContainerRecord
 from layerview.store.durable import named, read_small
 from layerview.store.intents import Intent
 from layerview.store.layout import Layout, driver_id, is_container_id
-from layerview.store.liveness import LOCK, Holder, boot_id, kill, read, start_time
+from layerview.store.liveness import LOCK, Holder, boot_id, is_ending, kill, read, start_time
 from layerview.store.locks import flock, live_engine, process_name
 from layerview.store.volumes import delete_tree, is_there, named_in
 from layerview.text import printable
@@ -39,6 +40,8 @@ Say = Callable[[str, str, str, Repair | None], None]
 """Takes what a finding is about, what was found, what helps, and what puts it right."""
 
 _CONTAINERS, _VOLUMES, _LEFT = "containers", "volumes", "leftovers of containers"
+_MOMENT = 0.3
+"""Seconds in which a process ends that nothing keeps from it."""
 _LOOK = "look at it, and remove it by hand if you know it"
 
 
@@ -207,6 +210,17 @@ class ContainerCheck:
                 "end that process: as long as it lives the container counts as running",
                 None,
             )
+        if held and said.shim_lives and is_ending(said.shim):
+            # It may be ending as it should: that takes no time.
+            time.sleep(_MOMENT)
+            if said.shim_lives and is_ending(said.shim):
+                self._problem(
+                    _LEFT,
+                    f"the shim of container {id[:12]} was killed, and a program in the container"
+                    " keeps it from ending",
+                    f"`layerview kill {id[:12]}` ends both",
+                    None,
+                )
         if not held and said.boot == boot_id() and start_time(said.pid) == said.pid_start:
             self._problem(
                 _LEFT,

@@ -86,6 +86,16 @@ def start_time(pid: int) -> int | None:
     return None if words[0] in (b"Z", b"X") else int(words[19])
 
 
+def is_ending(pid: int) -> bool:
+    """Whether a process was killed or has ended, and the kernel is not done with it yet."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            words = file.read(_MOST).rpartition(b")")[2].split()
+    except OSError:
+        return False
+    return bool(int(words[6]) & 4)  # PF_EXITING (linux/sched.h)
+
+
 def kill(pid: int, start: int) -> None:
     """Kill a process, if it is the one that began then; see `start_time`."""
     import signal

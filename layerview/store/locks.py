@@ -109,8 +109,13 @@ def process_name(pid: int) -> str:
 
 
 @contextmanager
-def without_engine(root: str) -> Iterator[list[int]]:
+def without_engine(root: str, *, lasting: bool = False) -> Iterator[list[int]]:
     """Keep engines from a data root for a while: a dockerd that starts meanwhile gives up.
+
+    Args:
+        root: the data root.
+        lasting: also where no engine was yet, so that there is no database to hold: an empty one
+            is made, which is as good as none to an engine.
 
     Yields:
         The descriptors that keep them away, for a process that goes on with it.
@@ -119,6 +124,8 @@ def without_engine(root: str) -> Iterator[list[int]]:
         LayerviewError: when a live engine holds it; the process is named.
     """
     kept: list[int] = []
+    if lasting:
+        _make_database(root)
     try:
         for pattern in _ENGINE_FILES:
             for path in matching(root, pattern):
@@ -135,6 +142,19 @@ def without_engine(root: str) -> Iterator[list[int]]:
     finally:
         for fd in kept:
             os.close(fd)
+
+
+def _make_database(root: str) -> None:
+    path = os.path.join(root, _ENGINE_FILES[0])
+    if os.path.lexists(path):
+        return
+    folder = os.path.dirname(path)
+    with named(path):
+        if not os.path.isdir(folder):
+            os.mkdir(folder)
+            os.chmod(folder, 0o701)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def matching(root: str, pattern: str) -> list[str]:

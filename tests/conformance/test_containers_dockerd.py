@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +20,13 @@ from layerview.containers.init_layer import fill
 from layerview.layer.tree_changes import Change
 from layerview.store.area import Area
 from layerview.store.container_files import bind_point, volume_point
-from layerview.store.containers import NewContainer, change_container
+from layerview.store.containers import NewContainer, change_container, read_lock
 from layerview.store.data_root import DataRoot
 from layerview.store.inventory import container_size
 from layerview.store.volumes import Volumes, inspect, listed, new_name
 from layerview.text import printable
 from tests.support import archives, areas, containers, tars
-from tests.support.dockerd import Dockerd
+from tests.support.dockerd import DOCKER, Dockerd
 
 BUSYBOX = Path("/bin/busybox")
 SCRIPT = "echo again; cat /new /data/kept"
@@ -408,3 +411,94 @@ def test_layerview_removes_them_and_an_engine_misses_nothing(theirs: Theirs) -> 
         assert engine.docker("ps", "--all", "--quiet") == b""
         assert engine.docker("volume", "ls", "--quiet") == b""
         assert engine.docker("run", "--rm", "--network", "none", "bb:1", "echo", "on") == b"on\n"
+
+
+# --- what layerview itself ran ---
+
+
+def layerview(root: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    first, *more = map(str, words)
+    command = [sys.executable, "-m", "layerview", first, "--root", str(root), *more]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def output(root: Path, *words: object) -> str:
+    done = layerview(root, *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def shim_of(root: Path, name: str) -> int:
+    area = Area.open(str(root))
+    holder = read_lock(area, area.data.container(name).id)
+    assert holder is not None
+    return holder.shim
+
+
+@pytest.fixture(params=["overlay2", "vfs"])
+def ran(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Made]:
+    made = build(tmp_path / "area", request.param, tmp_path)
+    yield made
+    left = output(made.root, "ps", "-q").split()
+    assert layerview(made.root, "rm", "--force", *left).returncode == 0 if left else True
+
+
+def test_an_engine_goes_on_with_what_layerview_ran(ran: Made) -> None:
+    root = ran.root
+    script = "echo out; echo err >&2; echo x >/new; echo y >>/data/y; exit 3"
+    words = ("--name", "ran", "-v", "more:/data", "bb:1", "sh", "-c", script)
+    assert layerview(root, "run", *words).returncode == 3
+    output(root, "run", "--detach", "--name", "killed", "bb:1", "sh", "-c", "read x <>/dev/ptmx")
+    # While one runs, no engine comes to it, though none ever was here.
+    with pytest.raises(pytest.skip.Exception, match=r"volume store metadata database: timeout"):
+        Dockerd(ran.driver, root).__enter__()
+    os.kill(shim_of(root, "killed"), 9)
+    with Dockerd(ran.driver, root) as engine:
+        listed_ = {one["Names"]: one["Status"] for one in shown(engine, "ps", "--all")}
+        assert listed_["ran"].startswith("Exited (3) ")
+        assert listed_["killed"].startswith("Exited (")
+        assert engine.inspect("ran")["State"]["ExitCode"] == 3
+        found = subprocess.run(
+            [DOCKER, "logs", "ran"], env=engine.env, capture_output=True, check=True
+        )
+        assert (found.stdout, found.stderr) == (b"out\n", b"err\n")
+        assert {"A /new", "A /data"} <= set(engine.docker("diff", "ran").decode().splitlines())
+        assert engine.docker("volume", "ls", "-q", "--filter", "name=more") == b"more\n"
+        again = subprocess.run(
+            [DOCKER, "start", "--attach", "ran"], env=engine.env, capture_output=True
+        )
+        assert (again.returncode, again.stdout) == (3, b"out\n")
+        made = ("create", "--network", "none", "--name", "made", "bb:1", "sh", "-c")
+        engine.docker(*made, "cat /etc/hostname; echo from the engine; exit 5")
+        engine.docker("rm", "killed")
+    assert (root / "volumes/more/_data/y").read_text() == "y\ny\n"
+    # And layerview with what the engine left.
+    assert "Exited (3)" in output(root, "ps", "--all", "--filter", "name=ran")
+    id = Area.open(str(root)).data.container("made").id
+    started = layerview(root, "start", "--attach", "made")
+    assert (started.returncode, started.stdout) == (5, f"{id[:12]}\nfrom the engine\n")
+    assert "from the engine" in output(root, "logs", "made")
+    again_ = layerview(root, "start", "--attach", "ran")
+    assert (again_.returncode, again_.stdout) == (3, "out\n")
+    output(root, "rm", "made", "ran")
+    assert areas.wrong(root) == []
+
+
+def test_a_shim_that_a_program_keeps_from_ending_is_told_and_ended(ran: Made) -> None:
+    root = ran.root
+    # busybox's cat lets the kernel copy (sendfile), which holds the pipe that the shim reads.
+    output(root, "run", "--detach", "--name", "stuck", "bb:1", "sh", "-c", "exec cat <>/dev/ptmx")
+    time.sleep(0.3)
+    shim = shim_of(root, "stuck")
+    os.kill(shim, 9)
+    time.sleep(0.3)
+    if not areas.wrong(root):
+        pytest.skip("this kernel lets the shim end")
+    [check] = areas.wrong(root)
+    assert "keeps it from ending" in check.found
+    match = re.search("`layerview kill ([0-9a-f]{12})`", check.remedy)
+    assert match
+    output(root, "kill", match[1])
+    record = Area.open(str(root)).data.container("stuck")
+    assert (record.status, record.exit_code) == ("exited", 137)
+    assert areas.wrong(root) == []
