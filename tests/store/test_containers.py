@@ -9,11 +9,14 @@ import random
 import signal
 import stat
 import subprocess
+import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -491,3 +494,64 @@ def test_volumes_without_a_name_go_with_their_last_container(root: Path, area: A
         assert {path.name for path in (root / "volumes").iterdir()} == {shared, "data"}
         assert writing.remove_container(two.id) == []
     assert {path.name for path in (root / "volumes").iterdir()} == {shared, "data"}
+
+
+# --- cost ---
+
+
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """Count the calls of functions, by name, of all threads."""
+    calls: Counter[str] = Counter()
+
+    def count(frame: FrameType, event: str, argument: Any) -> None:
+        if event == "c_call":
+            calls[argument.__name__] += 1
+        elif event == "call":
+            calls[frame.f_code.co_name] += 1
+
+    threading.setprofile(count)
+    sys.setprofile(count)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)  # type: ignore[arg-type]
+
+
+def test_a_hundred_others_make_a_container_cost_next_to_nothing(root: Path, area: Area) -> None:
+    containers.created(root, "a:1", "warm", auto_remove=True)
+
+    def cost(name: str) -> Counter[str]:
+        wanted = containers.new(area, "a:1", name, auto_remove=True)
+        with area.writing() as writing, counted() as calls:
+            containers.make(writing, wanted)
+        return calls
+
+    first = cost("first")
+    with area.writing() as writing:
+        for number in range(100):
+            containers.make(writing, containers.new(area, "a:1", f"c{number}", auto_remove=True))
+    last = cost("last")
+    # Each one's record is opened, read and closed; nothing else is done about it.
+    grown = {name: last[name] - first[name] for name in last if last[name] - first[name] > 5}
+    read = {"open", "read", "close", "len", "isinstance"}
+    assert set(grown) <= read | {"_quickly_read", "is_container_id", "fullmatch"}
+    assert max(grown.values()) <= 102
+
+
+def test_what_goes_when_it_ends_is_never_waited_for(root: Path, area: Area) -> None:
+    containers.created(root, "a:1", "warm")
+    with area.writing() as writing:
+        calls = []
+        for name, auto_remove in (("gone", True), ("kept", False)):
+            wanted = containers.new(area, "a:1", name, auto_remove=auto_remove)
+            with counted() as found:
+                containers.make(writing, wanted)
+            calls.append(found["fsync"])
+            with counted() as found:
+                writing.remove_container(wanted.id)
+            calls.append(found["fsync"])
+    assert calls[:2] == [0, 0]
+    assert 0 < calls[2] <= 12
+    assert calls[3] == 1
