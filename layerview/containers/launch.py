@@ -95,8 +95,8 @@ def launch(
     try:
         # A signal that comes between two forks would be handled by the wrong process.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        here, there = socket.socketpair()
-        keepers, firsts = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        here, there = _pair(socket.SOCK_STREAM)
+        keepers, firsts = _pair(socket.SOCK_SEQPACKET)
         with here:
             with there, keepers, firsts:
                 keeper, ended = _fork_keeper()
@@ -130,6 +130,24 @@ def launch(
     if seccomp.program(os.uname().machine) is None:
         notes.append("no seccomp filter: this machine's kinds of calls are not known")
     return Started(answer["pid"], keeper, time.perf_counter_ns() - begun, notes)
+
+
+def _pair(kind: int) -> tuple[socket.socket, socket.socket]:
+    """Return two connected sockets, out of the way of 0, 1 and 2."""
+    one, other = socket.socketpair(socket.AF_UNIX, kind)
+    return _above(one), _above(other)
+
+
+def _above(line: socket.socket) -> socket.socket:
+    if line.fileno() > 2:
+        return line
+    with line:
+        return socket.socket(fileno=_high(line.fileno()))
+
+
+def _high(fd: int) -> int:
+    """Return a descriptor out of the way of 0, 1 and 2."""
+    return fd if fd < 0 or fd > 2 else fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
 def _send_tree(keeper: socket.socket, first: socket.socket, plan: Plan, driver: Driver) -> None:
@@ -246,23 +264,38 @@ def _keep(
         keep: as there.
         client: as there.
     """
+    caller, keepers, firsts = lines
     try:
         gc.disable()
         if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
             # Then nobody would learn how the container ended.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        inside, outside = _streams(plan)
+        first = None
+        if plan.runtime == "layerview":
+            # As soon as can be: it takes the longest.
+            place = driver.layer_folder(plan.mount_id)
+            first = _First(plan, place, inside, keepers, firsts)
+            first.isolate(plan)
         os.setsid()
         os.chdir("/")
-        opened = [_high(line.detach()) for line in lines]
         lock, client = _high(lock), _high(client)
         kept = [lock, *map(_high, keep)]
-        only(*kept, *opened, client)
+        only(*kept, client, *inside, *outside, caller.fileno(), keepers.fileno())
         os.open("/dev/null", os.O_RDWR)
         os.dup2(0, 1)
         os.dup2(0, 2)
-        caller, keepers, firsts = (socket.socket(fileno=fd) for fd in opened)
         mount("none", "/", "", MS_REC | MS_SLAVE)
-        state = _start(plan, driver, kept, client, caller, keepers, firsts)
+        if first is not None:
+            started = _own(plan, driver, kept, caller, first)
+        else:
+            started = _by_runtime(plan, driver, kept, inside)
+        for fd in inside:
+            if fd >= 0:
+                os.close(fd)
+        listener, init, pid, master = started
+        state = _state(plan, listener, init, pid, master, outside, kept, client)
+        caller.send(json.dumps({"pid": pid}).encode())
     except BaseException as error:
         with suppress(OSError):
             caller.send(_error(error))
@@ -274,47 +307,55 @@ def _keep(
         os._exit(1)
 
 
-def _high(fd: int) -> int:
-    """Return a descriptor out of the way of 0, 1 and 2."""
-    return fd if fd < 0 or fd > 2 else fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+def _own(
+    plan: Plan, driver: Driver, kept: list[int], caller: socket.socket, first: _First
+) -> tuple[int, int, int, int]:
+    """See to it that the first process becomes the program.
+
+    Returns:
+        The shim's socket; the process's pid here and on the machine; its terminal, or -1.
+    """
+    said, given = _received(caller)
+    kept += given
+    if said == _NO_TREE:
+        first.give(_mount(plan, driver, kept))
+    elif not said:
+        os._exit(1)
+    listener = _listen(plan.run)
+    pid, master = first.hear()
+    _write_lock(kept[0], pid)
+    first.wait()
+    return listener, first.init, pid, master
 
 
-def _start(
+def _by_runtime(
+    plan: Plan, driver: Driver, kept: list[int], inside: tuple[int, int, int]
+) -> tuple[int, int, int, int]:
+    """Have a runtime start the first process; return the same."""
+    from layerview.containers.by_runtime import start_by_runtime
+
+    stdin, stdout, stderr = inside
+    root = _mount(plan, driver, kept)
+    listener = _listen(plan.run)
+    reset_signals()
+    if stdin < 0 and not plan.tty:
+        stdin = 0
+    started = start_by_runtime(plan, root, stdin=stdin, stdout=stdout, stderr=stderr)
+    _write_lock(kept[0], started.pid)
+    return listener, started.init, started.pid, started.master
+
+
+def _state(
     plan: Plan,
-    driver: Driver,
+    listener: int,
+    init: int,
+    pid: int,
+    master: int,
+    outside: tuple[int, int, int],
     kept: list[int],
     client: int,
-    caller: socket.socket,
-    keepers: socket.socket,
-    firsts: socket.socket,
 ) -> dict[str, object]:
-    """Start the first process; return what the shim has to know."""
-    inside, outside = _streams(plan)
-    if plan.runtime == "layerview":
-        first = _First(plan, driver.layer_folder(plan.mount_id), inside, keepers, firsts)
-        first.isolate(plan)
-        said, given = _received(caller)
-        kept += given
-        if said == _NO_TREE:
-            first.give(_mount(plan, driver, kept))
-        elif not said:
-            os._exit(1)
-        listener = _listen(plan.run)
-        init, pid, master = first.init, *first.hear()
-        _write_lock(kept[0], pid)
-        first.wait()
-    else:
-        keepers.close()
-        firsts.close()
-        root = _mount(plan, driver, kept)
-        listener = _listen(plan.run)
-        reset_signals()
-        init, pid, master = _by_runtime(plan, root, inside)
-        _write_lock(kept[0], pid)
-    caller.send(json.dumps({"pid": pid}).encode())
-    for fd in inside:
-        if fd > 2:
-            os.close(fd)
+    """Return what the shim has to know; see there."""
     return {
         "id": plan.id,
         "folder": plan.folder,
@@ -357,18 +398,10 @@ def _streams(plan: Plan) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """Make the pipes of a container without a terminal: its own ends, and the shim's."""
     if plan.tty:
         return (-1, -1, -1), (-1, -1, -1)
-    stdin, feed = os.pipe2(os.O_CLOEXEC) if plan.open_stdin else (0, -1)
-    out, stdout = os.pipe2(os.O_CLOEXEC)
-    err, stderr = os.pipe2(os.O_CLOEXEC)
+    stdin, feed = map(_high, os.pipe2(os.O_CLOEXEC)) if plan.open_stdin else (-1, -1)
+    out, stdout = map(_high, os.pipe2(os.O_CLOEXEC))
+    err, stderr = map(_high, os.pipe2(os.O_CLOEXEC))
     return (stdin, stdout, stderr), (feed, out, err)
-
-
-def _by_runtime(plan: Plan, root: str, inside: tuple[int, int, int]) -> tuple[int, int, int]:
-    from layerview.containers.by_runtime import start_by_runtime
-
-    stdin, stdout, stderr = inside
-    started = start_by_runtime(plan, root, stdin=stdin, stdout=stdout, stderr=stderr)
-    return started.init, started.pid, started.master
 
 
 class _First:
@@ -499,9 +532,11 @@ def _be_first(
         files.mount_queues()
         files.hide()
         terminal = files.open_terminal() if plan.tty else None
+        streams = inside
+        if terminal is None and not plan.open_stdin:
+            streams = (_high(files.open_null()), *inside[1:])
         files.mount_binds(plan.binds)
         files.enter()
-        streams = inside
         message = json.dumps({"pid": pid}).encode()
         if terminal is not None:
             master, slave = terminal
@@ -510,13 +545,11 @@ def _be_first(
             if plan.rows or plan.columns:
                 size = struct.pack("HHHH", plan.rows, plan.columns, 0, 0)
                 fcntl.ioctl(slave, termios.TIOCSWINSZ, size)
-            streams = (slave, slave, slave)
+            streams = (_high(slave),) * 3
         else:
             line.send(message)
         for number, fd in enumerate(streams):
-            if fd != number:
-                os.dup2(fd, number)
-        os.set_inheritable(0, True)
+            os.dup2(fd, number)
         only(0, 1, 2, line.fileno())
         reset_signals()
         user = find(plan.user)

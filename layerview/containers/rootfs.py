@@ -176,6 +176,10 @@ class Files:
                 with suppress(OSError):
                     yield os.open(name, OPEN_PATH, dir_fd=folder)
 
+    def open_null(self) -> int:
+        """Open /dev/null."""
+        return os.open("null", os.O_RDWR | os.O_CLOEXEC, dir_fd=self._dev)
+
     def open_terminal(self) -> tuple[int, int]:
         """Open a terminal of the container's own; return master and slave, its /dev/console."""
         with _told("/dev/console"):
