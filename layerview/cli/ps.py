@@ -15,7 +15,7 @@ from layerview.oci.digest import Digest
 from layerview.sizes import format_size
 from layerview.store.data_root import ContainerRecord, DataRoot
 from layerview.text import printable
-from layerview.times import ago
+from layerview.times import ago, utc
 
 if TYPE_CHECKING:
     from layerview.containers.listing import Container
@@ -111,7 +111,8 @@ def _print_table(data: DataRoot | None, found: Sequence[Container], arguments: V
             record.id if whole else record.id[:12],
             printable(names.of(record, whole=whole)),
             command_cell(record.command, whole=whole),
-            ago(record.created, now),
+            # Docker leaves out the fraction here, but not in the next column.
+            ago(f"{(utc(record.created) or '')[:19]}Z", now),
             container.status(now),
             "",
             printable(record.name),
@@ -158,10 +159,13 @@ class _Names:
         name, image_id = record.image_name, record.image_id
         if image_id is None:
             return name or "<no image>"
-        own = str(image_id) if whole else image_id.short
-        if not name or image_id.hex.startswith(name.removeprefix("sha256:")):
-            return own
-        return name if self._named(record.driver, name) == image_id else own
+        digits = name.removeprefix("sha256:")
+        by_id = bool(digits) and image_id.hex.startswith(digits)
+        if not by_id and self._named(record.driver, name) != image_id:
+            return str(image_id) if whole else image_id.short
+        if whole:
+            return name
+        return image_id.short if by_id and len(digits) >= len(image_id.short) else _familiar(name)
 
     def _named(self, driver: str, name: str) -> Digest | None:
         from layerview.oci.reference import Reference
@@ -174,3 +178,15 @@ class _Names:
                 self._tags[driver] = self._data.tags(driver)
             return self._tags[driver].get(reference_key(Reference.parse(name)))
         return None
+
+
+def _familiar(name: str) -> str:
+    """Return a name without what goes without saying, and without a digest."""
+    from layerview.oci.reference import Reference
+
+    try:
+        reference = Reference.parse(name)
+    except LayerviewError:
+        return name
+    tagged = ":" in name.rpartition("/")[2].partition("@")[0]
+    return f"{reference.familiar_name}:{reference.tag}" if tagged else reference.familiar_name

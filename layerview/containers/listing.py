@@ -64,7 +64,7 @@ def listed(
 
     Args:
         data: where they lie.
-        every: those that do not run, too; so do filters by state.
+        every: those that do not run, too; so does a filter by status, as in Docker.
         size: find out what each changed.
         filters: `KEY=VALUE`; see FILTERS.
         problems: takes a line for each container that can't be read.
@@ -147,7 +147,7 @@ class _Wanted:
                     f"{printable(text[:80])!r} is no filter: KEY=VALUE is, with"
                     f" {', '.join(FILTERS)} as KEY"
                 )
-            self.any_state |= key in ("exited", "status")
+            self.any_state |= key == "status"
             self._tests.setdefault(key, []).append(self._test(key, value))
 
     def has(self, container: Container) -> bool:

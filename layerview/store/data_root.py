@@ -592,7 +592,7 @@ class DataRoot:
             layout.container_folder(mount_id),
             layout.container_folder(init_id) if init_id else "",
             image_name=(settings.optional_text("Image") or "") if settings is not None else "",
-            command=tuple(filter(None, (fields.optional_text("Path"), *fields.texts("Args")))),
+            command=(*filter(None, [fields.optional_text("Path")]), *fields.texts("Args")),
             status=_status(state),
             exit_code=state.integer("ExitCode") if state and "ExitCode" in state else None,
             finished=state.optional_text("FinishedAt") if state is not None else None,
