@@ -185,8 +185,9 @@ def test_volumes_are_mounted_inside_whatever_the_target_is(target: Target) -> No
         )
         try:
             started = target.lab.start(plan)
-        except StartError as error:
-            assert "nothing is mounted inside of /proc" in str(error), path  # noqa: PT017
+        except StartError:
+            # Through what is open in the process that mounts it.
+            assert path in ("/root/x", "/fd/y"), path
             continue
         target.lab.wait(plan, started)
     assert {f"f{number}" for number in range(5)} <= set(os.listdir(volume))
