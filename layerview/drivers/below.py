@@ -14,7 +14,7 @@ _OPAQUE = {
     Whiteouts.TRUSTED: "trusted.overlay.opaque",
     Whiteouts.USER: "user.overlay.opaque",
 }
-_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EXDEV)
 _OPEN_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
 _KEPT = 10_000

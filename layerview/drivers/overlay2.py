@@ -16,6 +16,7 @@ import os
 import re
 import stat
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cached_property
@@ -63,6 +64,8 @@ _LINK = re.compile(r"l/[A-Z2-7]{26}", re.ASCII)
 _TARGET = re.compile(r"\.\./((?:[a-f0-9]{64}|[a-z0-9]{25})(?:-init)?)/diff", re.ASCII)
 _MOST = 64 * 1024
 """Bytes of a `lower` file that are read: Docker's longest has 3,711."""
+_MOMENT = 1.0
+"""Seconds in which who has ended lets go of its layer."""
 
 
 class _Mounted:
@@ -419,7 +422,9 @@ class Overlay2:
                         self._mount(id, links, volatile)
                     elif not mount_points(target):
                         # Others use it in a mount namespace of their own.
-                        if not os.path.lexists(self._dir(id, "committed")):
+                        if not os.path.lexists(self._dir(id, "committed")) and not _lock_soon(
+                            folder
+                        ):
                             raise LayerviewError(f"{self._dir(id)} is in use by another process")
                         self._mount(id, links, volatile)
                     fcntl.flock(folder, fcntl.LOCK_SH)
@@ -506,7 +511,7 @@ class Overlay2:
             if is_folder(folder):
                 fd = os.open(folder, OPEN_FOLDER)
                 try:
-                    if not _try_lock(fd):
+                    if not _lock_soon(fd):
                         raise LayerviewError(f"{folder} is in use: its tree is mounted")
                     self._unmount_left(id)
                     self._remove_link(id)
@@ -548,6 +553,20 @@ def _try_lock(fd: int) -> bool:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    return True
+
+
+def _lock_soon(fd: int) -> bool:
+    """Lock a folder, or wait for who is about to let go of it.
+
+    A container's last process lets go of all that it holds in no certain order: of its lock, by
+    which others know that it has ended, often a moment before.
+    """
+    end = time.monotonic() + _MOMENT
+    while not _try_lock(fd):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.002)
     return True
 
 
