@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -229,6 +231,24 @@ def test_the_first_one_leaves_it_to_the_other(driver: Overlay2) -> None:
     other.communicate("go\n")
     assert mounts.mount_points(place) == []
     driver.remove(B)
+
+
+@pytest.mark.parametrize("then", ["mount", "remove"])
+def test_who_is_about_to_let_go_of_a_layer_is_waited_for(then: str, driver: Overlay2) -> None:
+    driver.create(A, None)
+    driver.create_writable(B, A)
+    # As a container's keeper: with a mount namespace of its own, and the lock for as long.
+    folder = os.open(f"{driver.home}/{B}", os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_SH)
+    timer = threading.Timer(0.1, os.close, [folder])
+    timer.start()
+    if then == "mount":
+        with driver.mounted(B) as place:
+            assert mounts.mount_points(place) == [place]
+    else:
+        driver.remove(B)
+    timer.join()
+    assert mounts.mount_points(driver.home) == []
 
 
 def test_a_tree_left_by_a_killed_process_is_cleared_away(driver: Overlay2) -> None:
