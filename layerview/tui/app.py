@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -23,6 +23,8 @@ from layerview.tui.themes import DARK, LIGHT, THEMES, own_variables
 if TYPE_CHECKING:
     from layerview.sources.image import Image
     from layerview.sources.opening import ImageOpening
+    from layerview.tui.widgets.chrome import AreaBar
+    from layerview.tui.worker import WorkerProcess
 
 SMALLEST = (60, 15)
 """The smallest window, columns and rows, that a screen is drawn in."""
@@ -57,6 +59,8 @@ class LayerviewApp(App[None]):
         Binding("ctrl+q,ctrl+c", "quit", "quit", show=False, id="app.quit_hard"),
         Binding("T", "theme", "dark or light", show=False, id="app.theme"),
         Binding("1", "images", "images", show=False, id="app.images"),
+        Binding("2", "containers", "containers", show=False, id="app.containers"),
+        Binding("3", "volumes", "volumes", show=False, id="app.volumes"),
     ]
 
     _has_theme = False
@@ -103,6 +107,7 @@ class LayerviewApp(App[None]):
         self.hues = HueBook()
         self._image = image
         self._opening = opening
+        self._worker: WorkerProcess | None = None
         for own in THEMES:
             self.register_theme(own)
         # No watchers: nothing is styled yet that would have to be styled again.
@@ -209,10 +214,55 @@ class LayerviewApp(App[None]):
         """Go to the list of images."""
         from layerview.tui.screens.images import ImagesScreen
 
-        while len(self.screen_stack) > 1 and not isinstance(self.screen, ImagesScreen):
+        self._show_area(ImagesScreen, lambda: ImagesScreen(self.names))
+
+    def action_containers(self) -> None:
+        """Go to the containers."""
+        self.show_containers()
+
+    def show_containers(self, id: str = "") -> None:
+        """Go to the containers.
+
+        Args:
+            id: of the one that is chosen there; the first when left out.
+        """
+        from layerview.tui.screens.containers import ContainersScreen
+
+        self._show_area(ContainersScreen, ContainersScreen)
+        if id and isinstance(self.screen, ContainersScreen):
+            self.screen.choose(id)
+
+    def action_volumes(self) -> None:
+        """Go to the volumes."""
+        from layerview.tui.screens.volumes import VolumesScreen
+
+        self._show_area(VolumesScreen, VolumesScreen)
+
+    def _show_area(self, kind: type[Screen[None]], make: Callable[[], Screen[None]]) -> None:
+        """Show an area's screen: the one that is open, or a new one in place of the last."""
+        while len(self.screen_stack) > 1 and not isinstance(self.screen, kind):
             self.pop_screen()
-        if not isinstance(self.screen, ImagesScreen):
-            self.switch_screen(ImagesScreen(self.names))
+        if not isinstance(self.screen, kind):
+            self.switch_screen(make())
+
+    def on_area_bar_chosen(self, message: AreaBar.Chosen) -> None:
+        """Go to the area that was clicked."""
+        actions = {"Images": self.action_images, "Containers": self.action_containers}
+        actions.get(message.area, self.action_volumes)()
+
+    @property
+    def worker(self) -> WorkerProcess:
+        """The process that carries out commands; it is started when it is first asked."""
+        if self._worker is None:
+            from layerview.tui.worker import WorkerProcess
+
+            self._worker = WorkerProcess()
+        return self._worker
+
+    def on_unmount(self) -> None:
+        """Let the worker go."""
+        if self._worker is not None:
+            self._worker.close()
 
     def open_image(self, name: str) -> None:
         """Show an image."""

@@ -45,8 +45,6 @@ class Errand:
         Raises:
             LayerviewError: when no process can be started.
         """
-        package = os.path.dirname(os.path.dirname(os.path.abspath(layerview.__file__)))
-        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
         # A file, not a pipe: nobody reads while progress is listened to.
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the child is back
         self._asked_to_stop = False
@@ -56,7 +54,7 @@ class Errand:
                 stdin=subprocess.DEVNULL,
                 stdout=self._printed,
                 stderr=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": path, PROGRESS: "lines"},
+                env={**own_environment(), PROGRESS: "lines"},
                 start_new_session=True,
             )
         except OSError as error:
@@ -86,9 +84,7 @@ class Errand:
         with self._printed as file:
             file.seek(0)
             printed = file.read().decode("utf-8", "replace")
-        if status:
-            raise LayerviewError(notes[-1] if notes else "it was stopped")
-        return Returned(tuple(_documents(printed)), tuple(notes))
+        return _returned(status, printed, notes)
 
     def stop(self) -> None:
         """Stop it: it undoes what it began; asked again, it is ended as it is."""
@@ -98,6 +94,29 @@ class Errand:
         else:
             self._child.send_signal(signal.SIGINT)
         self._asked_to_stop = True
+
+
+def own_environment() -> dict[str, str]:
+    """Return an environment in which a child finds this layerview."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(layerview.__file__)))
+    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def returned(status: int, printed: str, complaints: str) -> Returned:
+    """Return what a command said.
+
+    Raises:
+        LayerviewError: what it complained about.
+    """
+    lines = (line.removeprefix("layerview: ") for line in complaints.splitlines())
+    return _returned(status, printed, [line for line in lines if line])
+
+
+def _returned(status: int, printed: str, notes: Sequence[str]) -> Returned:
+    if status:
+        raise LayerviewError(notes[-1] if notes else "it was stopped")
+    return Returned(tuple(_documents(printed)), tuple(notes))
 
 
 def _documents(printed: str) -> Iterator[object]:

@@ -125,6 +125,15 @@ class Paint:
             share *= 0.7
         return blend(self._colors["surface"], self.layer(hue), share)
 
+    def writable_chip(self) -> Style:
+        """The style of the letter on a container layer's band, which has no hue."""
+        return self.style("background", "foreground", True)
+
+    def writable_slab(self) -> str:
+        """The fill of a container layer's slab."""
+        share = 0.20 if self.dark else 0.14
+        return blend(self._colors["surface"], self._colors["foreground"], share)
+
     def groove(self, hue: int | None, selected: bool = False) -> str:
         """The empty part of the bar inside a slab."""
         fill = self.slab(hue, selected)

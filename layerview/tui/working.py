@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from textual.message import Message
 from textual.worker import Worker, WorkerState
 
+from layerview.errors import LayerviewError
+from layerview.text import printable
+
 if TYPE_CHECKING:
+    from textual.message_pump import MessagePump
     from textual.screen import Screen
 
 
@@ -24,3 +32,32 @@ class TellsFailures:
                 markup=False,
                 timeout=20,
             )
+
+
+def in_background(
+    target: MessagePump, work: Callable[[], Message], failed: Callable[[str], Message]
+) -> None:
+    """Do work that may take long in a thread, and post the message that it comes to.
+
+    Not a Textual worker: leaving the program would wait for it.
+
+    Args:
+        target: what the message is for; it may be gone by then.
+        work: returns the message. One with a `dispose` is disposed of when nobody takes it.
+        failed: makes a message of why it went wrong.
+    """
+
+    def run() -> None:
+        try:
+            message = work()
+        except (LayerviewError, OSError) as error:
+            message = failed(printable(str(error)))
+        except Exception as error:
+            message = failed(printable(f"{type(error).__name__}: {error}"))
+        taken = False
+        with suppress(RuntimeError):
+            taken = target.is_running and target.post_message(message)
+        if not taken and hasattr(message, "dispose"):
+            message.dispose()
+
+    threading.Thread(target=run, daemon=True).start()

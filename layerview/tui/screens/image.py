@@ -79,8 +79,8 @@ files, and the search column beside the layers shows which layer each one comes 
         Binding("w", "waste", "waste", id="image.waste"),
         Binding("x", "extract", "extract", id="image.extract"),
         Binding("d", "diff", "diff", id="image.diff"),
+        Binding("r", "run", "run", id="image.run"),
         Binding("b", "hex", "text or bytes", show=False, id="image.hex"),
-        Binding("r", "retry", "try again", show=False, id="image.retry"),
         Binding("escape", "back", "back, stop reading", show=False, id="image.back"),
     ]
 
@@ -298,6 +298,7 @@ files, and the search column beside the layers shows which layer each one comes 
         if pane == "files":
             self.query_one(FileTree).clear(text, "r tries again, Esc goes back", error=True)
         else:
+            self._content_failed = True
             self.query_one(ContentView).show_notes((text, "error"), ("r tries again", "muted"))
 
     @on(ImageWork.WorkFailed)
@@ -653,18 +654,34 @@ files, and the search column beside the layers shows which layer each one comes 
 
             self.app.push_screen(DiffScreen(self.opened, name))
 
-    def action_retry(self) -> None:
-        """Try again what failed."""
-        if self.opened is None:
+    def action_run(self) -> None:
+        """Start containers of the image; where something failed or stopped, try that again."""
+        opened = self.opened
+        if opened is None:
             self._failed = False
             self.query_one(FileTree).clear("Opening")
             self._show_subject()
             self.open_image()
-        elif not self.opened.finished:
-            self.opened.stopped = False
+        elif opened.stopped or (self._failed and not opened.finished):
+            opened.stopped = self._failed = False
             self.load_layers()
-        elif self._content_node is not None:
+        elif self._content_failed and self._content_node is not None:
             self._read_content()
+        elif self._given is None:
+            from layerview.tui.screens.run_container import RunContainer
+
+            self.app.push_screen(RunContainer(self._runnable_name(opened)), self._ran)
+
+    def _runnable_name(self, opened: OpenedImage) -> str:
+        """Return what `run` takes for this image."""
+        place = opened.image.place
+        if place == "local" and not self.image_name.startswith("local:"):
+            return f"local:{self.image_name}"
+        return self.image_name
+
+    def _ran(self, ids: list[str] | None) -> None:
+        if ids:
+            self.app.show_containers(ids[0])
 
     def action_back(self) -> None:
         """Leave what is open inside the screen, stop reading, or go back to the images."""

@@ -27,6 +27,7 @@ class ImageContent(ImageWork):
 
     def _read_content(self) -> None:
         self._no_longer("content")
+        self._content_failed = False
         node = self._content_node
         if node is None or self.opened is None or not self._furnished:
             return

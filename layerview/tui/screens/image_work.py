@@ -156,6 +156,8 @@ class ImageWork(TellsFailures, Bare, Screen[None]):
         self._timers_by_name: dict[str, Timer] = {}
         self._found = ""
         self._failed = False
+        self._content_failed = False
+        """Whether the file under the cursor could not be read."""
         self._content_name = ""
         self._rebuilt = 0.0
         self._building = False

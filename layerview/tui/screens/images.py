@@ -15,7 +15,6 @@ from textual.containers import Horizontal, Vertical
 from textual.coordinate import Coordinate
 from textual.message import Message
 from textual.screen import Screen
-from textual.strip import Strip
 from textual.widgets import DataTable
 from textual.worker import get_current_worker
 
@@ -24,7 +23,6 @@ from layerview.progress import Progress
 from layerview.sizes import format_size
 from layerview.text import printable
 from layerview.tui.catalogue import Catalogue
-from layerview.tui.cells import Line, fit
 from layerview.tui.errands import Errand, names_loaded
 from layerview.tui.image_rows import ImageColumns, RowPainter
 from layerview.tui.listing import DEMO, Listed, look, names_to_list, users_of
@@ -44,6 +42,7 @@ from layerview.tui.widgets.chrome import (
 from layerview.tui.widgets.filter import FilterInput
 from layerview.tui.widgets.keys import Keys
 from layerview.tui.widgets.lying_stack import LyingSlab, LyingStack
+from layerview.tui.widgets.table_head import TableHead
 from layerview.tui.words import count_of
 from layerview.tui.working import TellsFailures
 
@@ -60,7 +59,8 @@ class ImageTable(DataTable[Text]):
 Images in the local storage area, in the engines that run here, and in files and folders: those
 named on the command line and those opened lately; and a demo image that layerview makes from this
 machine's own programs. **Enter** opens one, **o** opens a file by its name, **/** filters the list.
-**L** loads the image of a file into the local area, **Del** removes one from there.
+**r** runs containers of one, **L** loads the image of a file into the local area, **Del** removes
+one from there. **R** looks again.
 """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -72,27 +72,6 @@ machine's own programs. **Enter** opens one, **o** opens a file by its name, **/
     ]
 
 
-class TableHead(PaneTitle):
-    """The names of the table's columns over the pane's rule."""
-
-    columns: Sequence[tuple[str, int, bool]] = ()
-
-    def show_columns(self, columns: Sequence[tuple[str, int, bool]]) -> None:
-        """Show these columns: a label, the cells it has, and whether it stands at the right."""
-        self.columns = columns
-        self.refresh()
-
-    def render_line(self, y: int) -> Strip:
-        """Paint the labels, or the rule."""
-        if y == 1:
-            return super().render_line(y)
-        paint = self.paint
-        line = Line().add("  ", paint.style())
-        for label, cells, right in self.columns:
-            line.add(fit(label, cells, right=right) + "  ", paint.style("muted", bold=True))
-        return line.strip(self.size.width, paint.style())
-
-
 class ImagesScreen(TellsFailures, Screen[None]):
     """All images that layerview knows of."""
 
@@ -101,10 +80,11 @@ class ImagesScreen(TellsFailures, Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "filter", key_display="/", id="images.filter"),
         Binding("s", "sort", "sort", id="images.sort"),
+        Binding("r", "run", "run", id="images.run"),
         Binding("o", "open_file", "open a file", id="images.open_file"),
         Binding("L", "load", "load", id="images.load"),
         Binding("delete", "remove", "remove", key_display="Del", id="images.remove"),
-        Binding("r", "reload", "look again", show=False, id="images.reload"),
+        Binding("R", "reload", "look again", show=False, id="images.reload"),
         Binding("escape", "stop", "stop, or show all", show=False, id="images.stop"),
     ]
 
@@ -360,7 +340,7 @@ class ImagesScreen(TellsFailures, Screen[None]):
             return
         name = f"{line.title}:{line.tag}" if line.tag else line.title
         if line.layers is None:
-            hint = "Enter makes and opens it" if line.name == DEMO else "r looks again"
+            hint = "Enter makes and opens it" if line.name == DEMO else "R looks again"
             title.show(name, [muted(hint)])
             lying.show(())
             words = line.error or (
@@ -457,6 +437,20 @@ class ImagesScreen(TellsFailures, Screen[None]):
     def _opened(self, name: str | None) -> None:
         if name:
             self.app.open_image(name)
+
+    def action_run(self) -> None:
+        """Start containers of the image; one that is elsewhere is loaded first."""
+        from layerview.tui.screens.run_container import RunContainer
+
+        line = self._current()
+        if line is None or line.error or line.asking or not line.name:
+            self.action_reload()
+            return
+        self.app.push_screen(RunContainer(line.name), self._ran)
+
+    def _ran(self, ids: list[str] | None) -> None:
+        if ids:
+            self.app.show_containers(ids[0])
 
     # The local area --------------------------------------------------------------------------
 

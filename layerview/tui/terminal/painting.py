@@ -8,7 +8,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-from layerview.tui.palette import TERMINAL_DARK, TERMINAL_LIGHT, blend
+from layerview.tui.palette import TERMINAL_DARK, TERMINAL_LIGHT, blend, contrast, digit_color
 from layerview.tui.terminal.cells import NARROW, Row
 from layerview.tui.terminal.pens import (
     BOLD,
@@ -23,6 +23,9 @@ from layerview.tui.terminal.pens import (
     Pen,
 )
 from layerview.tui.themes import Paint
+
+READABLE = 3.0
+"""The contrast that text on a coloured background has at least."""
 
 _LEVELS = (0, 95, 135, 175, 215, 255)
 """The steps of xterm's colour cube."""
@@ -74,6 +77,9 @@ class RowPainter:
         back = self.color(pen.back, self._back)
         if flags & REVERSE:
             front, back = back, front
+        if back != self._back and contrast(front, back) < READABLE:
+            # Whoever chose both colours had others in mind.
+            front = digit_color(back)
         if flags & DIM:
             front = blend(back, front, 0.6)
         if flags & HIDDEN:

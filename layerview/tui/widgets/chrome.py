@@ -81,14 +81,24 @@ class AreaBar(Painted):
     AreaBar { dock: top; height: 1; width: 1fr; }
     """
 
-    AREAS: ClassVar[tuple[str, ...]] = ("Images",)
+    AREAS: ClassVar[tuple[str, ...]] = ("Images", "Containers", "Volumes")
 
     compact: reactive[bool] = reactive(False)
     """A small window: the image's name and sizes stand in this row too."""
 
-    def __init__(self, *, glyphs: Glyphs = UNICODE, id: str | None = None) -> None:
+    class Chosen(Message):
+        """An area was clicked."""
+
+        def __init__(self, area: str) -> None:
+            self.area = area
+            super().__init__()
+
+    def __init__(
+        self, area: str = "Images", *, glyphs: Glyphs = UNICODE, id: str | None = None
+    ) -> None:
         super().__init__(id=id)
         self.glyphs = glyphs
+        self.area = area
         self.place: tuple[str, ...] = ()
         self.subject: Sequence[Piece] = ()
         """In a small window the image's name and sizes stand here."""
@@ -108,7 +118,7 @@ class AreaBar(Painted):
         line = Line()
         if self.compact:
             line.add(" ", fill).add("layerview", paint.style(back="panel", bold=True))
-            line.add("  " + self.AREAS[0], quiet)
+            line.add("  " + self.area, quiet)
             place = " ".join(self.place)
             room = width - 1 - line.width
             if self.subject:
@@ -127,12 +137,24 @@ class AreaBar(Painted):
                 line.to(width - 1 - width_of(place), fill).add(place, quiet)
             return line.strip(width, fill)
         line.add("  ", fill).add("layerview", paint.style(back="panel", bold=True)).add("   ", fill)
-        for number, area in enumerate(self.AREAS):
-            style = paint.style("background", "foreground", True) if number == 0 else quiet
+        for area in self.AREAS:
+            style = paint.style("background", "foreground", True) if area == self.area else quiet
             line.add(f" {area} ", style).add(" ", fill)
         place = "   ".join(self.place)
         line.to(max(line.width + 2, width - 2 - width_of(place)), fill).add(place, quiet)
         return line.strip(width, fill)
+
+    def on_click(self, event: events.Click) -> None:
+        """Go to the area under the pointer."""
+        at = event.get_content_offset(self)
+        if at is None or self.compact:
+            return
+        start = len("  layerview   ")
+        for area in self.AREAS:
+            end = start + len(area) + 2
+            if start <= at.x < end:
+                self.post_message(self.Chosen(area))
+            start = end + 1
 
 
 class SubjectRow(Painted):

@@ -48,11 +48,15 @@ class Keys(Painted):
         "image.diff",
         "images.diff",
         "image.extract",
+        "image.run",
         "images.sort",
         "image.waste",
         "image.pane",
         "images.open_file",
         "image.sort",
+        "containers.commit",
+        "containers.changes",
+        "images.run",
     )
     """Binding ids to leave out in a narrow window, in this order."""
 

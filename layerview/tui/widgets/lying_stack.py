@@ -22,6 +22,8 @@ class LyingSlab:
     instruction: str
     size: str
     users: str
+    writable: bool = False
+    """Whether it is a container's own layer, which has a letter and no hue."""
 
 
 class LyingStack(Painted):
@@ -76,9 +78,11 @@ class LyingStack(Painted):
         for slab, cells in zip(self.slabs, self.widths(width), strict=True):
             if line.width + cells > width:
                 break
-            text = f" {slab.number} " if y == 0 else "   "
-            line.add(fit(text, 3), paint.chip(slab.hue))
-            fill = paint.slab(slab.hue)
+            sign = "W" if slab.writable else str(slab.number)
+            text = f" {sign} " if y == 0 else "   "
+            chip = paint.writable_chip() if slab.writable else paint.chip(slab.hue)
+            line.add(fit(text, 3), chip)
+            fill = paint.writable_slab() if slab.writable else paint.slab(slab.hue)
             room = cells - 3
             words = self._words(slab, y, room - 2)
             style = (

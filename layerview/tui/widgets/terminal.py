@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import ClassVar
 
@@ -10,7 +11,6 @@ from textual.binding import Binding, BindingType
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
-from textual.timer import Timer
 
 from layerview.tui.glyphs import UNICODE, Glyphs
 from layerview.tui.terminal.emulator import Emulator
@@ -53,6 +53,15 @@ away.
             id="terminal.back",
         ),
         Binding("shift+pagedown", "look_back(-1)", "forward", show=False, id="terminal.forward"),
+        Binding("escape", "close", "close", key_display="Esc", id="terminal.close"),
+        Binding("up,k", "look_rows(1)", "up", show=False, id="terminal.up"),
+        Binding("down,j", "look_rows(-1)", "down", show=False, id="terminal.down"),
+        Binding("pageup,b", "look_back(1)", "page up", show=False, id="terminal.page_up"),
+        Binding(
+            "pagedown,space", "look_back(-1)", "page down", show=False, id="terminal.page_down"
+        ),
+        Binding("home,g", "look_rows(1000000)", "first", show=False, id="terminal.first"),
+        Binding("end,G", "look_rows(-1000000)", "last", show=False, id="terminal.last"),
     ]
 
     DEFAULT_CSS = """
@@ -61,8 +70,8 @@ away.
 
     ALLOW_SELECT = False
 
-    class Left(Message):
-        """F2 was pressed: the keyboard should go elsewhere."""
+    class Told(Message):
+        """Something that a pane tells."""
 
         def __init__(self, pane: TerminalPane) -> None:
             self.pane = pane
@@ -73,14 +82,20 @@ away.
             """The pane that sent this."""
             return self.pane
 
-    class Ended(Left):
+    class Left(Told):
+        """F2 was pressed: the keyboard should go elsewhere."""
+
+    class Closed(Told):
+        """Escape was pressed where no program takes it."""
+
+    class Ended(Told):
         """The program has ended, or the connection to it; what it wrote stays to be seen."""
 
         def __init__(self, pane: TerminalPane, status: int | None) -> None:
             self.status = status
             super().__init__(pane)
 
-    class LookedBack(Left):
+    class LookedBack(Told):
         """Another part of what was written is shown; `rows` says how far back."""
 
         def __init__(self, pane: TerminalPane, rows: int) -> None:
@@ -106,6 +121,8 @@ away.
         super().__init__(id=id)
         self.glyphs = glyphs
         self.emulator = Emulator(answer=self._answer)
+        self.typing = True
+        """Whether keys go to the program; else they look back and forth."""
         self.message: tuple[str, str] = ("", "")
         """Shown while nothing is connected: a sentence, and the key that helps."""
         self.failed = False
@@ -118,7 +135,7 @@ away.
         self._painter: RowPainter | None = None
         self._painter_exchanged = False
         self._strips: list[Strip] = []
-        self._frame_due: Timer | None = None
+        self._frame_due: asyncio.TimerHandle | None = None
         self._painted_at = 0.0
 
     # The connection --------------------------------------------------------------------------
@@ -146,6 +163,7 @@ away.
         wire.open(self._take, self._wire_ended)
         if height:
             wire.resize(rows, columns)
+        self.refresh_bindings()
         self._frame()
 
     def disconnect(self) -> None:
@@ -153,6 +171,7 @@ away.
         if self._wire is not None:
             self._wire.close()
             self._wire = None
+            self.refresh_bindings()
 
     def say(self, sentence: str, hint: str = "", *, failed: bool = False) -> None:
         """Show a message instead of a terminal."""
@@ -164,6 +183,8 @@ away.
     def on_unmount(self) -> None:
         """Let go of the program."""
         self.disconnect()
+        if self._frame_due is not None:
+            self._frame_due.cancel()
         if self._given is not None:
             self._given.close()
 
@@ -173,6 +194,7 @@ away.
 
     def _wire_ended(self, status: int | None) -> None:
         self._wire = None
+        self.refresh_bindings()
         self._frame()
         self.post_message(self.Ended(self, status))
 
@@ -188,13 +210,23 @@ away.
 
     # Keys and the mouse ----------------------------------------------------------------------
 
+    @property
+    def _keys_are_the_programs(self) -> bool:
+        return self.connected and self.typing
+
     def check_consume_key(self, key: str, character: str | None = None) -> bool:
         """All keys but F2 are the program's, the app's own ones too."""
-        return self.connected and key != "f2"
+        return self._keys_are_the_programs and key != "f2"
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Name only the keys that work now."""
+        if action in ("close", "look_rows"):
+            return not self._keys_are_the_programs
+        return action != "look_back" or self._used
 
     def on_key(self, event: events.Key) -> None:
         """Send what a key stands for."""
-        if not self.connected or event.key == "f2":
+        if not self._keys_are_the_programs or event.key == "f2":
             return
         event.stop()
         event.prevent_default()
@@ -212,6 +244,8 @@ away.
 
     def on_paste(self, event: events.Paste) -> None:
         """Send what is pasted; what could act as a key is taken out."""
+        if not self._keys_are_the_programs:
+            return
         event.stop()
         event.prevent_default()
         if event.text:
@@ -228,7 +262,7 @@ away.
     def _wheel(self, event: events.MouseEvent, rows: int) -> None:
         event.stop()
         event.prevent_default()
-        if self.emulator.screen.alternate:
+        if self.emulator.screen.alternate and self.typing:
             key = "up" if rows > 0 else "down"
             application = self.emulator.application_cursor
             self.send(sent_by(key, None, application_cursor=application) * abs(rows))
@@ -238,6 +272,14 @@ away.
     def action_leave(self) -> None:
         """Give the keyboard back."""
         self.post_message(self.Left(self))
+
+    def action_close(self) -> None:
+        """Say that the pane is to be closed."""
+        self.post_message(self.Closed(self))
+
+    def action_look_rows(self, rows: int) -> None:
+        """Look back or forward by rows."""
+        self._look_at(self._back + rows)
 
     def action_look_back(self, pages: int) -> None:
         """Look at what has scrolled away, by pages."""
@@ -288,7 +330,9 @@ away.
     def _want_frame(self) -> None:
         if self._frame_due is None:
             wait = max(GATHER, self._painted_at + FRAME - time.monotonic())
-            self._frame_due = self.set_timer(wait, self._due)
+            # A timer of Textual's is a task each, and of this there are thirty a second.
+            loop = asyncio.get_running_loop()
+            self._frame_due = loop.call_later(wait, self._due)
 
     def _due(self) -> None:
         self._frame_due = None
@@ -311,7 +355,7 @@ away.
             self._scrolled = screen.scrolled
         painter, width = self._row_painter(), self.size.width
         cursor = screen.cursor
-        shows = self.emulator.cursor_shown and self.connected
+        shows = self.emulator.cursor_shown and self._keys_are_the_programs
         strips = []
         for number, row in enumerate(screen.shown(self._back)):
             here = shows and number == cursor.row + self._back
