@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC
 from functools import lru_cache
 
 _FIRST, _LAST = -62_135_596_800, 253_402_300_799
@@ -37,7 +36,7 @@ def utc(recorded: str | None) -> str | None:
         return None
     if recorded.endswith("Z") and len(recorded) >= 20:
         return recorded
-    from datetime import datetime, timedelta, timezone
+    from datetime import UTC, datetime, timedelta, timezone
 
     whole, sign, offset = recorded[:19], recorded[-6:-5], recorded[-5:]
     try:

@@ -109,6 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = _run(words)
         sys.stdout.flush()
+        if arguments is None and words and words[0] in _GROUPS["containers"]:
+            # They leave nothing open; taking Python down is a tenth of a short one's time.
+            os._exit(status)
         return status
     except UsageError as error:
         _complain(str(error))

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from layerview.errors import DamageError, FormatError, LayerviewError, NotFoundError
@@ -307,6 +306,8 @@ class Writing:
     def note_tagged(self, driver: str, image_id: Digest) -> None:
         """Note when an image got a name by hand (Docker's LastTagTime)."""
         folder = self.layout(driver).image_metadata(image_id)
+        from datetime import UTC, datetime
+
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         with self.lock.hold():
             make_folders(folder)
