@@ -150,7 +150,7 @@ def pivot_root(root: int) -> None:
 def fork_into(namespaces: int) -> tuple[int, int]:
     """Fork a child that is in new namespaces from its first instruction on (clone3(2)).
 
-    It tells nobody when it ends: only `waitpid` with `WAIT_CLONES` sees it.
+    It tells nobody when it ends, unless it has executed a program: `waitpid` needs `WAIT_ALL`.
 
     Returns:
         0 in the child; else its pid, and a descriptor of it, which is close-on-exec.
@@ -180,5 +180,5 @@ def fork_into(namespaces: int) -> tuple[int, int]:
     return pid, pidfd.value
 
 
-WAIT_CLONES = -0x80000000
-"""An option of waitpid: children that tell nobody when they end (__WCLONE)."""
+WAIT_ALL = 0x40000000
+"""An option of waitpid: also children that tell nobody when they end (__WALL)."""
