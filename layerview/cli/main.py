@@ -101,6 +101,7 @@ with the command's own, 125 when layerview failed, 126 and 127 when it can't be 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run layerview; return its exit status."""
+    _open_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     # Millions of small objects live until the end: looking for cycles among them is in vain.
     gc.freeze()
@@ -133,6 +134,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         _complain(f"{where}{(error.strerror or str(error)).lower()}")
         return failed or 1
+
+
+def _open_streams() -> None:
+    """Have something behind the standard streams where the caller closed them.
+
+    Else what is opened next would be taken for one of them.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            # It gets the lowest number that is free.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(fd, "w" if fd else "r", closefd=False))  # noqa: SIM115
 
 
 def _run(words: list[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,14 @@ from typing import Any
 import pytest
 
 from tests.support import archives, tars
-from tests.support.container_lab import BUSYBOX, Lab, busybox_layer, changed_layers, words_of
+from tests.support.container_lab import (
+    BUSYBOX,
+    COMMAND,
+    Lab,
+    busybox_layer,
+    changed_layers,
+    words_of,
+)
 
 pytestmark = [
     pytest.mark.conformance,
@@ -134,6 +142,43 @@ def test_a_signal_for_run_is_the_container_s(lab: Lab) -> None:
         assert run.stdout.readline() == b"ready\n"
         run.terminate()
         assert run.wait(20) == 9
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_the_caller_closed_are_as_if_nothing_was_there(lab: Lab, closed: str) -> None:
+    script = "cat; echo out; echo err >&2; exit 5"
+    words = [*COMMAND, "run", "--rm", "-i", "changed-ubuntu", "sh", "-c", script]
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *words],
+        env=lab.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 5
+    assert done.stdout == (b"" if ">&- " in closed + " " and closed != "2>&-" else b"out\n")
+    assert done.stderr == (b"" if "2>&-" in closed else b"err\n")
+
+
+def test_who_takes_no_more_of_the_output_ends_the_call_alone(lab: Lab) -> None:
+    with lab.popen("run", "--name", "yes", "changed-ubuntu", "yes", stdout=-1, stderr=-1) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        assert run.stdout.readline() == b"y\n"
+        run.stdout.close()
+        assert run.wait(20) == 1
+        assert run.stderr.read() == b""
+    assert lab.state("yes")["status"] == "running"
+    assert lab.out("rm", "-f", "yes") == "yes"
+
+
+def test_output_that_can_t_be_written_is_said(lab: Lab) -> None:
+    for words in (["run", "--rm", "changed-ubuntu", "echo", "x"], ["ps", "-a"]):
+        with open("/dev/full", "wb") as full, lab.popen(*words, stdout=full, stderr=-1) as call:
+            assert call.stderr is not None
+            assert call.wait(20) == (125 if words[0] == "run" else 1)
+            assert call.stderr.read() == b"layerview: no space left on device\n"
 
 
 # What is done to several.
