@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.containers.starters import need_runtime
 from tests.support.container_lab import (
     BUSYBOX,
     Lab,
@@ -37,14 +38,13 @@ pytestmark = [
 ]
 
 
-def _kinds() -> list[tuple[str, str]]:
-    """Return pairs of drivers and runtimes: layerview's own on both, runc on one."""
-    found = [("overlay2", "layerview"), ("vfs", "layerview")]
-    return [*found, ("overlay2", "runc")] if shutil.which("runc") else found
+KINDS = [("overlay2", "layerview"), ("vfs", "layerview"), ("overlay2", "runc"), ("vfs", "crun")]
+"""Drivers and runtimes: layerview's own on both, the others on one each."""
 
 
-@pytest.fixture(scope="module", params=_kinds(), ids="-".join)
+@pytest.fixture(scope="module", params=KINDS, ids="-".join)
 def area(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    need_runtime(request.param[1])
     made = Lab(tmp_path_factory.mktemp("lab") / "area", *request.param)
     made.load("changed-ubuntu:latest", *changed_layers())
     yield made
