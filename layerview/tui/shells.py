@@ -116,12 +116,20 @@ class AttachedWire(FramedWire):
     ) -> None:
         super().__init__(connection, resize)
         self._past = past
+        self._showing_past = False
 
     def open(self, take: Callable[[bytes], None], ended: Callable[[int | None], None]) -> None:
         """Begin with what was shown before."""
         if self._past:
+            self._showing_past = True
             take(self._past)
+            self._showing_past = False
         super().open(take, ended)
+
+    def write(self, data: bytes) -> None:
+        """Send what was typed; what the past asked was answered then."""
+        if not self._showing_past:
+            super().write(data)
 
 
 class ExecWire(DescriptorWire):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import shutil
 import socket
 import struct
+import threading
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +22,7 @@ from textual.screen import Screen
 from textual.widgets import Button
 
 from layerview.tui.app import LayerviewApp
+from layerview.tui.shells import AttachedWire, Latest
 from layerview.tui.terminal.wires import DescriptorWire, FramedWire, Wire
 from layerview.tui.widgets.chrome import Pane, PaneTitle
 from layerview.tui.widgets.keys import Keys
@@ -264,7 +267,7 @@ async def test_a_flood_of_output_leaves_the_screen_alive(tmp_path: Path) -> None
                 assert now - start < 60
             took = time.monotonic() - start
             # The loop never waits long for the terminal, and paints about thirty times a second.
-            assert longest < 0.25
+            assert longest < 0.5
             assert painted <= 31 * took + 2
 
 
@@ -364,6 +367,37 @@ async def test_frames_of_an_attached_container_are_shown_and_keys_go_bare(
         last = heard[-1]
         assert isinstance(last, TerminalPane.Ended)
         assert last.status == 42
+
+
+async def test_what_was_shown_before_comes_first_and_is_not_answered_again() -> None:
+    mine, other = socket.socketpair()
+    wire = AttachedWire(mine, lambda rows, columns: None, b"hello\r\n# \x1b[6n\x1b[c")
+    app = app_with(wire)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, app, "hello\n#")
+        other.send(frame(1, b"\x1b[5n"))
+        await until(pilot, lambda: bool(select.select([other], [], [], 0)[0]))
+        assert other.recv(100) == b"\x1b[0n"
+    other.close()
+
+
+def test_of_sizes_that_come_fast_only_the_last_one_must_arrive() -> None:
+    told: list[tuple[int, int]] = []
+    go = threading.Event()
+
+    def tell(size: tuple[int, int]) -> None:
+        go.wait(10)
+        told.append(size)
+
+    latest = Latest(tell)
+    for number in range(1, 50):
+        latest(number, number)
+    go.set()
+    end = time.monotonic() + 10
+    while told[-1:] != [(49, 49)]:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    assert len(told) <= 3
 
 
 @pytest.mark.parametrize(

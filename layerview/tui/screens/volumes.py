@@ -312,7 +312,8 @@ class VolumesScreen(TellsFailures, Bare, Screen[None]):
 
         named = [line.shown for line in unused if not line.anonymous]
         total = self._bytes(sum(line.size or 0 for line in unused))
-        words = f"{total} in them are lost for good."
+        where = "it" if len(unused) == 1 else "them"
+        words = f"{total} in {where} are lost for good."
         if named:
             words += f" With a name: {', '.join(named[:8])}"
             words += f" and {len(named) - 8} more." if len(named) > 8 else "."

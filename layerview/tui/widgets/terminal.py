@@ -44,7 +44,7 @@ away.
 """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f2", "leave", "leave the shell", key_display="F2", id="terminal.leave"),
+        Binding("f2", "leave", "leave", key_display="F2", id="terminal.leave"),
         Binding(
             "shift+pageup",
             "look_back(1)",
