@@ -22,7 +22,7 @@ import sys
 import termios
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from layerview.containers import rootfs, seccomp, shim
@@ -63,6 +63,7 @@ _KINDS = {
     "cgroup": CLONE_NEWCGROUP,
 }
 _MOST_GIVEN = 8
+_TREE, _NO_TREE, _ISOLATED = b"t", b"n", b"i"
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 1
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -95,12 +96,18 @@ def launch(
         # A signal that comes between two forks would be handled by the wrong process.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         here, there = _pair(socket.SOCK_STREAM)
+        keepers, firsts = _pair(socket.SOCK_SEQPACKET)
         with here:
-            with there, _tree(plan, driver) as tree:
+            with there, keepers, firsts:
                 keeper, ended = _fork_keeper()
                 if ended < 0:
-                    _keep(plan, driver, tree, there, lock, keep, client)
+                    lines = (there, keepers, firsts)
+                    _keep(plan, driver, lines, lock, keep, client)
                 _keepers.add(keeper)
+                firsts.close()
+                # Both processes are about to begin meanwhile.
+                if plan.runtime == "layerview":
+                    _send_tree(here, keepers, plan, driver)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             while piece := _received(here)[0]:
                 said += piece
@@ -126,13 +133,6 @@ def launch(
     return Started(answer["pid"], keeper, time.perf_counter_ns() - begun, notes)
 
 
-def _tree(plan: Plan, driver: Driver) -> AbstractContextManager[int | None]:
-    """Make the container's tree: here it takes less time than in a process just forked."""
-    if plan.runtime != "layerview":
-        return nullcontext()
-    return driver.detached(plan.mount_id, volatile=plan.volatile)
-
-
 def _pair(kind: int) -> tuple[socket.socket, socket.socket]:
     """Return two connected sockets, out of the way of 0, 1 and 2."""
     one, other = socket.socketpair(socket.AF_UNIX, kind)
@@ -149,6 +149,16 @@ def _above(line: socket.socket) -> socket.socket:
 def _high(fd: int) -> int:
     """Return a descriptor out of the way of 0, 1 and 2."""
     return fd if fd < 0 or fd > 2 else fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+
+
+def _send_tree(keeper: socket.socket, first: socket.socket, plan: Plan, driver: Driver) -> None:
+    """Make the container's tree for its first process; the keeper gets what keeps it in use."""
+    with driver.detached(plan.mount_id, volatile=plan.volatile) as tree, suppress(BrokenPipeError):
+        if tree is None:
+            keeper.send(_NO_TREE)
+        else:
+            socket.send_fds(first, [_TREE], [tree])
+            socket.send_fds(keeper, [_TREE], driver.descriptors(plan.mount_id))
 
 
 def _received(line: socket.socket) -> tuple[bytes, list[int]]:
@@ -248,8 +258,7 @@ def _error(error: BaseException) -> bytes:
 def _keep(
     plan: Plan,
     driver: Driver,
-    tree: int | None,
-    caller: socket.socket,
+    lines: tuple[socket.socket, socket.socket, socket.socket],
     lock: int,
     keep: Sequence[int],
     client: int,
@@ -257,52 +266,43 @@ def _keep(
     """Be the keeper.
 
     Args:
-        plan: as for launch, and so are the others but for these two.
+        plan: as for launch, and so are the others but for this.
         driver: as there.
-        tree: the container's, attached nowhere; None: it has to be mounted.
-        caller: leads to who calls launch.
+        lines: to who calls launch; both ends of what leads to the first process.
         lock: as there.
         keep: as there.
         client: as there.
     """
+    caller, keepers, firsts = lines
     try:
         gc.disable()
         if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
             # Then nobody would learn how the container ended.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        mount("none", "/", "", MS_REC | MS_SLAVE)
         inside, outside = _streams(plan)
         first = None
         if plan.runtime == "layerview":
-            if tree is None:
-                tree = clone_tree(-1, _mount(plan, driver))
             # As soon as can be: it takes the longest.
-            first = _First(plan, _high(tree), driver.layer_folder(plan.mount_id), inside)
-            isolate(plan)
-            first.let_in()
+            place = driver.layer_folder(plan.mount_id)
+            first = _First(plan, place, inside, keepers, firsts)
+            first.isolate(plan)
         os.setsid()
         os.chdir("/")
         lock, client = _high(lock), _high(client)
-        kept = [lock, *map(_high, (*keep, *driver.descriptors(plan.mount_id)))]
-        lines = [caller.fileno()] + ([first.line.fileno()] if first is not None else [])
-        only(*kept, *lines, *inside, *outside, client)
+        kept = [lock, *map(_high, keep)]
+        only(*kept, client, *inside, *outside, caller.fileno(), keepers.fileno())
         os.open("/dev/null", os.O_RDWR)
         os.dup2(0, 1)
         os.dup2(0, 2)
+        mount("none", "/", "", MS_REC | MS_SLAVE)
         if first is not None:
-            listener = _listen(plan.run)
-            init, pid, master = first.init, *first.hear()
-            _write_lock(lock, pid)
-            first.wait()
+            started = _own(plan, driver, kept, caller, first)
         else:
-            root = _mount(plan, driver)
-            kept += driver.descriptors(plan.mount_id)
-            listener = _listen(plan.run)
-            init, pid, master = _by_runtime(plan, root, inside)
-            _write_lock(lock, pid)
+            started = _by_runtime(plan, driver, kept, inside)
         for fd in inside:
             if fd >= 0:
                 os.close(fd)
+        listener, init, pid, master = started
         state = _state(plan, listener, init, pid, master, outside, kept, client)
         caller.send(json.dumps({"pid": pid}).encode())
     except BaseException as error:
@@ -316,16 +316,42 @@ def _keep(
         os._exit(1)
 
 
-def _by_runtime(plan: Plan, root: str, inside: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Have a runtime start the first process; return its pid here and outside, its terminal."""
+def _own(
+    plan: Plan, driver: Driver, kept: list[int], caller: socket.socket, first: _First
+) -> tuple[int, int, int, int]:
+    """See to it that the first process becomes the program.
+
+    Returns:
+        The shim's socket; the process's pid here and on the machine; its terminal, or -1.
+    """
+    said, given = _received(caller)
+    kept += given
+    if said == _NO_TREE:
+        first.give(_mount(plan, driver, kept))
+    elif not said:
+        os._exit(1)
+    listener = _listen(plan.run)
+    pid, master = first.hear()
+    _write_lock(kept[0], pid)
+    first.wait()
+    return listener, first.init, pid, master
+
+
+def _by_runtime(
+    plan: Plan, driver: Driver, kept: list[int], inside: tuple[int, int, int]
+) -> tuple[int, int, int, int]:
+    """Have a runtime start the first process; return the same."""
     from layerview.containers.by_runtime import start_by_runtime
 
-    reset_signals()
     stdin, stdout, stderr = inside
+    root = _mount(plan, driver, kept)
+    listener = _listen(plan.run)
+    reset_signals()
     if stdin < 0 and not plan.tty:
         stdin = 0
     started = start_by_runtime(plan, root, stdin=stdin, stdout=stdout, stderr=stderr)
-    return started.init, started.pid, started.master
+    _write_lock(kept[0], started.pid)
+    return listener, started.init, started.pid, started.master
 
 
 def _state(
@@ -363,12 +389,13 @@ def _state(
     }
 
 
-def _mount(plan: Plan, driver: Driver) -> str:
+def _mount(plan: Plan, driver: Driver, kept: list[int]) -> str:
     """Mount the container's tree here; return its path."""
     mounted = driver.mounted(plan.mount_id, volatile=plan.volatile)
     root = mounted.__enter__()
     # Never left: the mount ends with this process's namespace.
     _held.append(mounted)
+    kept += driver.descriptors(plan.mount_id)
     return root
 
 
@@ -389,28 +416,44 @@ def _streams(plan: Plan) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
 class _First:
     """The container's first process as its keeper sees it, until the program is executed."""
 
-    def __init__(self, plan: Plan, tree: int, place: str, inside: tuple[int, int, int]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        place: str,
+        inside: tuple[int, int, int],
+        line: socket.socket,
+        firsts: socket.socket,
+    ) -> None:
         """Fork it.
 
         Args:
             plan: what it is to become.
-            tree: the container's, attached nowhere.
             place: a folder that the tree may be attached to.
             inside: its standard streams.
+            line: leads to it.
+            firsts: its end of that.
         """
-        self.line, there = _pair(socket.SOCK_SEQPACKET)
+        self._line = line
         unshare(CLONE_NEWPID)
         keeper = os.readlink("/proc/self")
         self.init = os.fork()
         if self.init == 0:
-            self.line.close()
-            _be_first(plan, tree, place, inside, there, keeper)
-        there.close()
+            line.close()
+            _be_first(plan, place, inside, firsts, keeper)
+        firsts.close()
 
-    def let_in(self) -> None:
-        """Let it into this process's other namespaces."""
+    def isolate(self, plan: Plan) -> None:
+        """Make its other namespaces here, while it puts its files together, and let it in."""
+        isolate(plan)
         with suppress(BrokenPipeError):
-            self.line.send(b".")
+            self._line.send(_ISOLATED)
+
+    def give(self, root: str) -> None:
+        """Give it its tree."""
+        tree = clone_tree(-1, root)
+        with suppress(BrokenPipeError):
+            socket.send_fds(self._line, [_TREE], [tree])
+        os.close(tree)
 
     def hear(self) -> tuple[int, int]:
         """Wait until it is in its own tree; return its pid on the machine, and its terminal.
@@ -418,7 +461,7 @@ class _First:
         Raises:
             StartError: when it did not come there.
         """
-        data, descriptors = _received(self.line)
+        data, descriptors = _received(self._line)
         said = json.loads(data) if data else {}
         if "pid" not in said:
             raise _trouble(said, _KILLED)
@@ -431,9 +474,9 @@ class _First:
             StartError: when it did not.
         """
         # The other end is closed by execve(2), or it says what went wrong.
-        if data := _received(self.line)[0]:
+        if data := _received(self._line)[0]:
             raise _trouble(json.loads(data), _KILLED)
-        self.line.close()
+        self._line.close()
 
 
 def _trouble(said: dict[str, Any], otherwise: str) -> StartError:
@@ -480,23 +523,18 @@ def _started(pid: int) -> int:
 
 
 def _be_first(
-    plan: Plan,
-    tree: int,
-    place: str,
-    inside: tuple[int, int, int],
-    line: socket.socket,
-    keeper: str,
+    plan: Plan, place: str, inside: tuple[int, int, int], line: socket.socket, keeper: str
 ) -> NoReturn:
     try:
         pid = int(os.readlink("/proc/self"))
         os.setsid()
         os.umask(0o022)
         unshare(CLONE_NEWNS)
+        tree, isolated = _await_tree(line)
         files = rootfs.Files(tree, place)
         files.mount_proc()
         files.mount_dev()
-        # The keeper makes the other namespaces meanwhile.
-        if not _received(line)[0]:
+        if not isolated and not _received(line)[0]:
             os._exit(1)
         join(plan, keeper)
         files.mount_sys(own_network=plan.network != "host")
@@ -532,6 +570,18 @@ def _be_first(
             line.send(_error(error))
     finally:
         os._exit(1)
+
+
+def _await_tree(line: socket.socket) -> tuple[int, bool]:
+    """Wait for the tree; say also whether the keeper has made the other namespaces."""
+    isolated = False
+    while True:
+        said, given = _received(line)
+        if said == _TREE:
+            return given[0], isolated
+        if said != _ISOLATED:
+            os._exit(1)
+        isolated = True
 
 
 def isolate(plan: Plan) -> None:
