@@ -219,3 +219,30 @@ def test_a_reader_who_goes_away_ends_it_quietly(three: Command, root: Path) -> N
     )
     assert done.stdout.startswith("CONTA")
     assert done.stderr == ""
+
+
+def test_inspect_takes_a_file_for_an_image_unless_it_is_called_as_a_container_is(
+    three: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert three.json("inspect", "aaaa")["name"] == "old"
+    (tmp_path / "app").rename(tmp_path / "aaaa")
+    assert three.json("inspect", "aaaa")["references"] == ["app:1"]
+    assert three.json("inspect", "old")["id"] == IDS["old"]
+    (tmp_path / "aaaa").rename(tmp_path / "old")
+    assert three.json("inspect", "old")["id"] == IDS["old"]
+    assert three.json("inspect", "--type", "image", "old")["references"] == ["app:1"]
+    assert three.json("inspect", "./old")["references"] == ["app:1"]
+
+
+def test_inspect_looks_where_it_is_told_to(
+    three: Command, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAYERVIEW_ROOT", str(root / "nowhere"))
+    assert three("inspect", "old").status == 1
+    found = three.json("inspect", "old", "--root", root)
+    assert (found["status"], found["exit_code"]) == ("exited", 3)
+    assert [layer["kind"] for layer in found["layers"]] == ["image", "init", "container"]
+    assert found["mounts"][0]["name"] == "keep"
+    assert three.json("inspect", "app:1", "--root", root)["image_id"] == found["image_id"]
+    assert three("inspect", "old", "--root", root / "nowhere").status == 1
