@@ -373,10 +373,12 @@ class Containers:
         try:
             with self._shim(record) as shim:
                 shim.signal(number)
-        except NotFoundError:
-            # Nobody answers: the socket was cleared away, or it is ending just now.
+        except LayerviewError as error:
+            # Nobody answers: the socket was cleared away, the shim hangs, or it is ending just now.
             if number == signal.SIGKILL:
                 self._end(record.id)
+            elif not isinstance(error, NotFoundError):
+                raise
 
     def stop(self, word: str, patience: float | None = None) -> ContainerRecord:
         """Ask a container to end by its stop signal; after a while it is killed.
