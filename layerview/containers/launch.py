@@ -45,6 +45,7 @@ from layerview.containers.users import find, with_home
 from layerview.drivers.mounts import MS_REC, MS_SLAVE, mount, unshare
 from layerview.errors import LayerviewError
 from layerview.store.liveness import boot_id
+from layerview.text import printable
 
 if TYPE_CHECKING:
     from layerview.drivers.base import Driver
@@ -588,7 +589,11 @@ def isolate(plan: Plan) -> None:
     """Enter new namespaces for all but mounts and processes."""
     unshare(_namespaces(plan))
     if plan.hostname:
-        socket.sethostname(plan.hostname)
+        try:
+            socket.sethostname(plan.hostname)
+        except OSError as error:
+            reason = (error.strerror or "").lower()
+            raise StartError(f"host name {printable(plan.hostname)}: {reason}") from None
     if plan.network != "host":
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
             fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))

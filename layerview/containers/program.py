@@ -101,8 +101,9 @@ def execute(args: tuple[str, ...], env: dict[str, str]) -> NoReturn:
         if error.errno == errno.ENOENT:
             reason = "no such file or directory (of its interpreter)"
         raise StartError(f"exec {printable(path)}: {reason}", 126) from None
-    except ValueError:
-        raise StartError(f"exec {printable(path)}: a word or variable has a NUL byte") from None
+    except ValueError as error:
+        # A NUL byte, or a variable without a name.
+        raise StartError(f"exec {printable(path)}: {error}") from None
 
 
 def _is_ours(path: str) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.drivers.people import as_user, readable_site, user
+from tests.drivers.people import PYTHON, as_user, readable_site, user
 
 FILES = ["launch", "rootfs", "hostile", "users", "privileges", "init_layer"]
 FEWEST = 370
@@ -54,6 +54,43 @@ def test_every_case_holds_for_an_ordinary_user(name: str, site: Path, place: Pat
     assert passed is not None
     assert int(passed[1]) >= FEWEST
     assert living(place) == []
+
+
+HIDDEN = """
+import sys
+from pathlib import Path
+from layerview.containers.plan import StartError
+from layerview.drivers.namespace import run_in_user_namespace
+from tests.containers.starting import lab
+
+def work():
+    with lab("vfs", Path(sys.argv[1])) as made:
+        try:
+            made.run("true")
+        except StartError as error:
+            print(error.code, error)
+    return 0
+
+sys.exit(run_in_user_namespace(work))
+"""
+
+
+def test_a_machine_that_hides_its_proc_is_named(site: Path, place: Path) -> None:
+    """As a container does, in which an ordinary user starts one."""
+    own = place / "own"
+    own.mkdir()
+    subprocess.run(["chown", user("lvplain"), str(own)], check=True)
+    words = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /proc/acpi && exec "$@"', "sh"]
+    words += ["setpriv", "--reuid", "lvplain", "--regid", "lvplain", "--init-groups"]
+    words += ["env", "-i", f"PYTHONPATH={site}", "PATH=/usr/bin:/bin", PYTHON, "-c", HIDDEN]
+    done = subprocess.run(
+        [*words, str(own / "root")], capture_output=True, text=True, check=False, cwd=site
+    )
+    assert done.stderr == ""
+    assert done.stdout == (
+        "125 /proc: not permitted: parts of this machine's own /proc are hidden, as in a"
+        " container; give that an unmasked /proc, or be root\n"
+    )
 
 
 def living(place: Path) -> list[str]:
