@@ -163,6 +163,27 @@ def test_a_name_is_taken_while_its_container_is_being_made(root: Path, area: Are
     assert [record.id for record in area.data.containers()] == [wanted.id]
 
 
+def test_of_several_processes_at_once_one_gets_a_name(root: Path, area: Area) -> None:
+    command = [sys.executable, "-m", "layerview", "create", "--root", str(root)]
+    names = ["same"] * 4 + [f"own-{number}" for number in range(4)]
+    tried = [
+        subprocess.Popen(
+            [*command, "--name", name, "-v", "data:/d", "a:1", "true"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in names
+    ]
+    said = [process.communicate(timeout=60)[1] for process in tried]
+    assert sorted(process.returncode for process in tried[:4]) == [0, 1, 1, 1], said
+    assert [process.returncode for process in tried[4:]] == [0, 0, 0, 0], said
+    assert sum("the name same is taken by container" in each for each in said) == 3
+    found = sorted(record.name for record in area.data.containers())
+    assert found == ["own-0", "own-1", "own-2", "own-3", "same"]
+    assert areas.wrong(root) == []
+
+
 def test_when_the_body_fails_nothing_stays(root: Path, area: Area) -> None:
     before = areas.folders(root)
 
