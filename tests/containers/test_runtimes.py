@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from layerview.containers.plan import Bind, StartError
 from layerview.containers.runtimes import choose_runtime, probe_runtimes
 from layerview.drivers.namespace import is_initial
 from layerview.errors import LayerviewError, UsageError
+from layerview.store.area import VERSION
 from tests.containers.starters import RUNTIMES, need_runtime
 from tests.containers.starting import DRIVERS, Lab, busybox, lab, stand_in, wait_for_end
 from tests.drivers.people import as_user, readable_site, user
@@ -51,7 +53,7 @@ def area(
 def _cgroups() -> set[str]:
     """Return the cgroups that a container of a test could be called by."""
     found = Path("/sys/fs/cgroup").rglob("0*")
-    return {str(path) for path in found if re.fullmatch("[0-9a-f]{64}", path.name)}
+    return {str(path) for path in found if re.fullmatch("0{40}[0-9a-f]{24}", path.name)}
 
 
 # Whether they work.
@@ -153,10 +155,15 @@ def test_that_one_works_is_remembered_until_the_program_or_the_boot_changes(
     program = _install(tmp_path / "bin", "runc", script, monkeypatch)
     area = tmp_path / "area"
     area.mkdir()
+    assert choose_runtime(str(area), "runc") == "runc"
+    # Nothing is written to what is no area of layerview's.
+    assert os.listdir(area) == []
+    count.unlink()
+    (area / "version").write_text(f"{VERSION}\n")
     for _ in range(2):
         assert choose_runtime(str(area), "runc") == "runc"
         assert count.read_text() == "once\n"
-    assert os.listdir(area) == ["runtimes.json"]
+    assert sorted(os.listdir(area)) == ["runtimes.json", "version"]
     os.utime(program, ns=(1, 1))
     assert choose_runtime(str(area), "runc") == "runc"
     assert count.read_text() == "once\n" * 2
@@ -395,6 +402,45 @@ def test_the_keeper_s_end_ends_all(area: Lab) -> None:
     os.kill(started.shim, signal.SIGKILL)
     wait_for_end(started.pid)
     wait_for_end(started.shim)
+
+
+KILL = """
+import os, signal, sys, time
+def fields(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()
+end = time.monotonic() + 20
+while time.monotonic() < end:
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                if file.read() == b"sleep\\0" + sys.argv[1].encode() + b"\\0":
+                    os.kill(int(fields(fields(pid)[1])[1]), signal.SIGKILL)
+                    sys.exit(0)
+        except OSError:
+            pass
+    time.sleep(0.01)
+sys.exit(1)
+"""
+"""Kill who started who started a certain `sleep`."""
+
+
+def test_when_the_keeper_is_killed_in_a_start_the_next_one_clears_up(
+    area: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, hang = find_runtime(area.runtime), tmp_path / "hang"
+    hang.touch()
+    seconds = f"{os.getpid()}.5"
+    script = f'[ ! -e {hang} ] || sleep {seconds}; exec {real} "$@"'
+    _install(tmp_path / "bin", area.runtime, script, monkeypatch)
+    plan = area.plan("echo", "started")
+    killer = subprocess.Popen([sys.executable, "-c", KILL, seconds])
+    with pytest.raises(StartError, match="killed while it started"):
+        area.start(plan)
+    assert killer.wait() == 0
+    assert os.path.exists(f"{plan.run}/runc/config.json")
+    hang.unlink()
+    assert area.wait(plan, area.start(plan)).out == "started\n"
 
 
 # As ordinary users.
