@@ -587,7 +587,7 @@ def _await_tree(line: socket.socket) -> tuple[int, bool]:
 
 def isolate(plan: Plan) -> None:
     """Enter new namespaces for all but mounts and processes."""
-    unshare(_namespaces(plan))
+    unshare(sum(_kinds(plan).values()))
     if plan.hostname:
         try:
             socket.sethostname(plan.hostname)
@@ -599,19 +599,18 @@ def isolate(plan: Plan) -> None:
             fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
 
 
-def _namespaces(plan: Plan) -> int:
-    flags = 0
-    for name, flag in _KINDS.items():
-        if name != "net" or plan.network != "host":
-            flags |= flag if os.path.exists(f"/proc/self/ns/{name}") else 0
-    return flags
+def _kinds(plan: Plan) -> dict[str, int]:
+    """Return the kinds of namespaces, but for mounts and processes, that are the container's."""
+    return {
+        name: flag
+        for name, flag in _KINDS.items()
+        if (name != "net" or plan.network != "host") and os.path.exists(f"/proc/self/ns/{name}")
+    }
 
 
 def join(plan: Plan, keeper: str) -> None:
     """Enter the keeper's namespaces for all but mounts and processes."""
-    for name, flag in _KINDS.items():
-        if name != "net" or plan.network != "host":
-            with suppress(FileNotFoundError):
-                fd = os.open(f"/proc/{keeper}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
-                setns(fd, flag)
-                os.close(fd)
+    for name, flag in _kinds(plan).items():
+        fd = os.open(f"/proc/{keeper}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        setns(fd, flag)
+        os.close(fd)
