@@ -247,9 +247,9 @@ def read_changes(said: Iterable[object]) -> list[ChangeLine]:
 
 
 def changes_words(changes: Sequence[ChangeLine]) -> str:
-    """Sum changes up: `3 added, 1 changed, 2 deleted`."""
+    """Sum changes up: `3 new, 1 changed, 2 deleted`."""
     words = []
-    for kind, word in (("A", "added"), ("C", "changed"), ("D", "deleted")):
+    for kind, word in (("A", "new"), ("C", "changed"), ("D", "deleted")):
         number = sum(change.kind == kind for change in changes)
         if number:
             words.append(f"{number:,} {word}")

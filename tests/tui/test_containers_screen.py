@@ -127,10 +127,10 @@ def test_sizes_of_before_stand_until_something_ran() -> None:
 
 def test_a_removal_says_what_is_lost_and_what_stays() -> None:
     changes = [ChangeLine("A", "/a"), ChangeLine("A", "/b"), ChangeLine("D", "/c")]
-    assert changes_words(changes) == "2 added, 1 deleted"
+    assert changes_words(changes) == "2 new, 1 deleted"
     [line] = read_lines([[exited("a", "1", 0, size_rw=1234, mounts=[mount("data", "/data")])]])
     assert loss_words([line], changes, False) == (
-        "1.2 kB in its own layer are lost: 2 added, 1 deleted."
+        "1.2 kB in its own layer are lost: 2 new, 1 deleted."
         " What stays: the volume data, and the image."
     )
     assert "nothing was changed" in loss_words([line], [], False)
@@ -170,9 +170,10 @@ def some() -> list[dict[str, object]]:
 
 async def test_what_runs_is_measured_again_and_what_rests_once() -> None:
     sizes = iter(range(100))
+    known = some()
 
     def ps(words: Any) -> object:
-        lines = some() if "-a" in words else some()[:1]
+        lines = known if "-a" in words else known[:1]
         if "-s" not in words:
             return [{**line, "size_rw": None} for line in lines]
         return [{**line, "size_rw": 1000 * next(sizes)} for line in lines]
@@ -465,6 +466,7 @@ async def test_an_image_is_run_and_its_shell_used_and_its_layer_seen_growing(lab
         await pilot.press("c")
         await until(pilot, lambda: isinstance(app.screen, ChangesScreen))
         await until(pilot, lambda: "/big" in screen_text(app))
+        assert screen_text(app).count("layerview") == 1
         assert "/tmp/newfile" in screen_text(app)
         assert "kept" not in screen_text(app)
         await pilot.press("escape")

@@ -96,6 +96,8 @@ async def test_enter_opens_and_escape_comes_back(tmp_path):
         await pilot.press("enter")
         await ready(pilot)
         assert isinstance(app.screen, ImageScreen)
+        # Nothing of the list shows through.
+        assert screen_text(app).count("layerview") == 1
         await pilot.press("escape")
         await listed(pilot)
         assert isinstance(app.screen, ImagesScreen)

@@ -62,7 +62,7 @@ A folder counts as changed when something in it did. Volumes do not count.
         line.add(fit(change.path, room, glyphs.ellipsis), paint.style("foreground", back, bold))
 
 
-class ChangesScreen(Bare, Screen[None]):
+class ChangesScreen(Screen[None], Bare):
     """The paths that a container changed."""
 
     CSS_PATH = "../styles/panes.tcss"

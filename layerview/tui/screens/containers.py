@@ -162,9 +162,14 @@ class ContainersScreen(ContainersWork):
         elif self.known:
             table.message = ("No containers yet.", "n starts one from an image; 1 lists the images")
         table.show(self.shown, self._doing)
-        self.query_one(TableHead).show_columns(table.columns.heads())
+        self._show_heads()
         self._show_total()
         self._show_details()
+
+    @on(ContainerTable.Resized)
+    def _show_heads(self) -> None:
+        heads = self.query_one(ContainerTable).columns.heads()
+        self.query_one(TableHead).show_columns(heads)
 
     def _matches(self, line: ContainerLine) -> bool:
         if self.running_only and not line.runs:

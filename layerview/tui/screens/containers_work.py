@@ -31,7 +31,7 @@ MEASURED_SHARE = 0.1
 """The share of time that measuring containers may take; slow drivers are measured less often."""
 
 
-class ContainersWork(TellsFailures, Bare, Screen[None]):
+class ContainersWork(TellsFailures, Screen[None], Bare):
     """Threads that fill a Containers screen, and the messages through which they do."""
 
     app: LayerviewApp

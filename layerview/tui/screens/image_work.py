@@ -38,7 +38,7 @@ CONTENT_LIMIT = 1 << 20
 """Bytes of a file that are read to be looked at."""
 
 
-class ImageWork(TellsFailures, Bare, Screen[None]):
+class ImageWork(TellsFailures, Screen[None], Bare):
     """Workers that fill an Image screen, and the messages through which they do."""
 
     app: LayerviewApp

@@ -44,7 +44,7 @@ MOST_TIME = 0.1
 """The share of time that looking may take."""
 
 
-class VolumesScreen(TellsFailures, Bare, Screen[None]):
+class VolumesScreen(TellsFailures, Screen[None], Bare):
     """All volumes of the local area."""
 
     CSS_PATH = "../styles/containers.tcss"
@@ -177,7 +177,7 @@ class VolumesScreen(TellsFailures, Bare, Screen[None]):
             hint = "n makes one; a container started with NAME:/data makes it by itself"
             table.message = ("No volumes yet.", hint)
         table.show(shown)
-        self.query_one(TableHead).show_columns(table.heads())
+        self._show_heads()
         self.query_one(AreaBar).show(("local",))
         total = format_size(
             sum(line.size or 0 for line in self.lines), binary=self.app.binary_sizes
@@ -191,6 +191,10 @@ class VolumesScreen(TellsFailures, Bare, Screen[None]):
             ]
         self.query_one("#total", SubjectRow).show([], right)
         self._show_details()
+
+    @on(VolumeTable.Resized)
+    def _show_heads(self) -> None:
+        self.query_one(TableHead).show_columns(self.query_one(VolumeTable).heads())
 
     def _show_details(self) -> None:
         title = self.query_one("#details-title", PaneTitle)

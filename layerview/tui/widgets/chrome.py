@@ -289,7 +289,11 @@ class PaneTitle(Painted):
 
 
 class Bare(Widget):
-    """A container that paints nothing of its own: all its lines are the same blank one."""
+    """A container that paints nothing of its own: all its lines are the same blank one.
+
+    A screen names it last among its bases: styles follow the first, and they would not be a
+    screen's, which lets nothing below it show through.
+    """
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """Paint one line and repeat it; Textual would style each anew."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.message import Message
 
 from layerview.sizes import format_size
 from layerview.tui.cells import Line, fit
@@ -78,6 +79,9 @@ own thin layer, not its image's.
         Binding("space", "mark", "mark", show=False, id="containers.mark"),
     ]
 
+    class Resized(Message):
+        """There is room for other columns."""
+
     def __init__(
         self, *, binary: bool = False, glyphs: Glyphs = UNICODE, id: str | None = None
     ) -> None:
@@ -130,6 +134,7 @@ own thin layer, not its image's.
         """Choose the columns."""
         self.columns = ContainerColumns.for_width(self.scrollable_content_region.width)
         super().on_resize()
+        self.post_message(self.Resized())
 
     def paint_row(self, line: Line, row: int, width: int, back: str, bold: bool) -> None:
         """Paint a container."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from textual.message import Message
+
 from layerview.sizes import format_size
 from layerview.tui.cells import Line, fit, fit_start
 from layerview.tui.container_lines import short_time
@@ -25,6 +27,9 @@ Folders that containers share and that outlive them; what is written there bypas
 driver. `-v NAME:/data` mounts one. **n** makes one, **Del** removes one that no container has,
 **P** removes all those.
 """
+
+    class Resized(Message):
+        """There is room for other columns."""
 
     def __init__(
         self, *, binary: bool = False, glyphs: Glyphs = UNICODE, id: str | None = None
@@ -58,6 +63,11 @@ driver. `-v NAME:/data` mounts one. **n** makes one, **Del** removes one that no
     def row_count(self) -> int:
         """How many there are."""
         return len(self.lines)
+
+    def on_resize(self) -> None:
+        """Choose the columns."""
+        super().on_resize()
+        self.post_message(self.Resized())
 
     def _widths(self) -> tuple[int, int, int]:
         """Return the cells of the name, of the users and of the place."""
