@@ -102,6 +102,8 @@ def launch(
             with there, keepers, firsts:
                 keeper, ended = _fork_keeper()
                 if ended < 0:
+                    # In nobody's hands but the caller's: its end tells both that the caller died.
+                    here.close()
                     lines = (there, keepers, firsts)
                     _keep(plan, driver, lines, lock, keep, client)
                 _keepers.add(keeper)

@@ -11,8 +11,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
+from unittest import mock
 
 import pytest
 
@@ -385,6 +388,31 @@ def test_interrupted_starts_leave_nothing_or_a_container(own: Lab) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert stopped > 0
+
+
+def test_a_caller_that_is_killed_takes_a_start_that_has_begun_with_it(own: Lab) -> None:
+    plan = own.plan("sleep", "100")
+
+    def die(*_: object, **more: object) -> NoReturn:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    child = os.fork()
+    if child == 0:
+        # The keeper and the first process are there, and wait for the tree.
+        with mock.patch.object(type(own.driver), "detached", die):
+            own.start(plan)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    with open(os.path.join(plan.folder, "layerview.lock"), "rb") as lock:
+        end = time.monotonic() + 10
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                assert time.monotonic() < end, "the keeper waits for a caller that is no more"
+                time.sleep(0.01)
 
 
 @pytest.mark.parametrize("seconds", [0, 0.5])
