@@ -148,7 +148,7 @@ def test_a_kill_at_any_file_operation(
                 assert now == after[0], (where, said)
                 assert "taken by" in said or "has no" in said, (where, said)
             assert store.problems(root) == [], where
-            assert main(["doctor", "--repair", "--root", str(root)]) == 0, where
+            assert areas.repaired(root) == [], where
             assert snapshot(root) == after, where
             assert leftovers(root) == [], where
             documents = list(root.glob("containers/*/config.v2.json"))

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from layerview.store.area import Area
-from layerview.store.check import AreaCheck, Check
+from layerview.store.check import AreaCheck, Check, repair
 from tests.support import tars
 
 BASE = tars.layer(
@@ -59,3 +59,11 @@ def is_bare(root: Path) -> bool:
 def wrong(root: Path) -> list[Check]:
     """Return what a check of the area finds wrong."""
     return [check for check in AreaCheck(Area.open(str(root))).run() if not check.ok]
+
+
+def repaired(root: Path) -> list[Check]:
+    """Repair an area as `doctor --repair` does; return what is wrong with it afterwards."""
+    area = Area.open(str(root))
+    checks = AreaCheck(area).run()
+    repair(area, checks, lambda line: None)
+    return wrong(root)
