@@ -251,8 +251,12 @@ def test_states_are_told_in_docker_s_words(lab: Lab) -> None:
     assert lab.out("wait", "over") == "4"
 
 
+SPOKEN = "echo one; sleep 0.2; echo two >&2"
+"""Two pipes: which of them has something first is known only where time lies between."""
+
+
 def test_logs_are_kept_and_can_be_followed(lab: Lab) -> None:
-    lab.ask("run", "--name", "over", "changed-ubuntu", "sh", "-c", "echo one; echo two >&2")
+    lab.ask("run", "--name", "over", "changed-ubuntu", "sh", "-c", SPOKEN)
     done = lab.ask("logs", "over")
     assert (done.stdout, done.stderr) == (b"one\n", b"two\n")
     assert lab.ask("logs", "--tail", "1", "over").stdout == b""
