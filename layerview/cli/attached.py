@@ -88,14 +88,15 @@ def start_and_follow(
         StartError: when it was not started.
         LayerviewError: likewise.
     """
-    from layerview.containers.talk import Attached
-
     rows, columns = terminal_size() if tty else (0, 0)
     ours, theirs = socket.socketpair()
     try:
         with theirs:
             begun = containers.start(id, client=theirs, rows=rows, columns=columns)
         started(begun)
+        # Only now: it is imported while the container is at work already.
+        from layerview.containers.talk import Attached
+
         return follow(containers, id, Attached(ours, tty, stdin), stdin=stdin, signals=signals)
     finally:
         ours.close()
