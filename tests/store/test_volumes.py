@@ -276,7 +276,7 @@ def test_a_tree_of_any_depth_is_summed_and_removed(root: Path, area: Area) -> No
 
 def test_a_removal_that_was_cut_short_is_finished(root: Path, area: Area) -> None:
     make(area, "data")
-    (root / "layerview/removing").mkdir()
+    (root / "layerview/removing").mkdir(exist_ok=True)
     (root / "volumes/data").rename(root / "layerview/removing/volume-1")
     with area.writing() as writing:
         assert writing.recovered == ["finished the removal of a volume"]
