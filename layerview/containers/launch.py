@@ -64,6 +64,8 @@ _KINDS = {
     "cgroup": CLONE_NEWCGROUP,
 }
 _MOST_GIVEN = 8
+_LAST_STEPS = 0.05
+"""Seconds that a thread has for its end once it was joined."""
 _TREE, _NO_TREE, _ISOLATED = b"t", b"n", b"i"
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 1
@@ -214,10 +216,27 @@ def _fork_keeper() -> tuple[int, int]:
 
     In the keeper itself there is no descriptor: -1.
     """
+    if not _is_alone():
+        return _fork_twice()
     try:
         return fork_into(CLONE_NEWPID | CLONE_NEWNS)
     except OSError:
         return _fork_twice()
+
+
+def _is_alone() -> bool:
+    """Whether this process has no other threads, or soon has none.
+
+    One that was joined is at its end for a moment still, and may hold a lock of the C library's
+    (malloc's). Its own fork sees to these locks; the kernel's call does not, and a child of that
+    would wait for such a lock for ever.
+    """
+    end = time.monotonic() + _LAST_STEPS
+    while len(os.listdir("/proc/self/task")) > 1:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.0002)
+    return True
 
 
 def _fork_twice() -> tuple[int, int]:

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from contextlib import suppress
@@ -405,6 +406,33 @@ def interrupt_starts(own: Lab) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert stopped > 0
+
+
+def test_threads_that_have_just_ended_hinder_no_start(own: Lab) -> None:
+    def busy() -> None:
+        for size in range(200):
+            bytearray(1000 * size)
+
+    for _ in range(60):
+        threads = [threading.Thread(target=busy) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        own.sh("true")
+
+
+def test_beside_a_thread_that_goes_on_it_is_forked_by_the_c_library(own: Lab) -> None:
+    stop = threading.Event()
+    beside = threading.Thread(target=stop.wait)
+    beside.start()
+    try:
+        refuse_clone = mock.patch.object(launch, "fork_into", side_effect=AssertionError)
+        with refuse_clone:
+            assert own.sh("exit 3").status == 3
+    finally:
+        stop.set()
+        beside.join()
 
 
 def test_a_caller_that_is_killed_takes_a_start_that_has_begun_with_it(own: Lab) -> None:
