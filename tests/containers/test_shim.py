@@ -187,8 +187,10 @@ def test_memory_stays_below_16_mib_while_clients_are_attached_and_10_mb_go_throu
         frames = [talk.Frames() for _ in clients]
         while min(sizes) < 160 << 16:
             for number, client in enumerate(clients):
-                for _, data in frames[number].feed(client.socket.recv(1 << 16)):
-                    sizes[number] += len(data)
+                # Who has all gets nothing more for now: one would wait for ever.
+                if sizes[number] < 160 << 16:
+                    for _, data in frames[number].feed(client.socket.recv(1 << 16)):
+                        sizes[number] += len(data)
             most = max(most, container.memory())
         assert sizes == [160 << 16] * 3
         assert most <= 16 << 20, f"{most >> 10} KiB"
