@@ -25,7 +25,7 @@ _INSTRUCTIONS = (
 
 
 class _Pieces:
-    """An iterator of bytes that is read like a file, and counted."""
+    """An iterator of bytes that is read like a file."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -238,8 +237,3 @@ def json_fields(container: Container) -> dict[str, object]:
 
 def _never(text: str | None) -> bool:
     return text is None or text.startswith("0001-")
-
-
-def age(container: Container, now: float | None = None) -> str:
-    """Say how long ago a container was made."""
-    return ago(container.record.created, time.time() if now is None else now)
