@@ -1,0 +1,1 @@
+"""Copy-on-write as it happens: what a driver did, told event by event, and summed up."""
