@@ -1,0 +1,210 @@
+"""One connection to the kernel's FUSE: requests are read, and answered one after the other."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from layerview.unionfs.fuse import protocol
+from layerview.unionfs.fuse.backing import Backing
+from layerview.unionfs.fuse.files import Files
+from layerview.unionfs.fuse.known import Table
+from layerview.unionfs.fuse.mount import MAX_DATA
+from layerview.unionfs.fuse.names import Handler, Names
+from layerview.unionfs.fuse.protocol import IN, OUT, OUT_SIZE
+
+if TYPE_CHECKING:
+    from layerview.unionfs.fuse.listeners import Listeners
+    from layerview.unionfs.union import Union
+
+_ROOM = 4096
+"""Bytes of a request beside its data at most."""
+_BACKGROUND = 64
+_LOOK_AGAIN = 40
+"""Milliseconds between looks at what the kernel writes itself, while somebody listens."""
+_WANTED = (
+    protocol.CAN_ASYNC_READ
+    | protocol.CAN_ATOMIC_O_TRUNC
+    | protocol.CAN_BIG_WRITES
+    | protocol.CAN_READDIRPLUS
+    | protocol.CAN_READDIRPLUS_AUTO
+    | protocol.CAN_PARALLEL_DIROPS
+    | protocol.CAN_MAX_PAGES
+    | protocol.CAN_CACHE_SYMLINKS
+    | protocol.CAN_HANDLE_KILLPRIV_V2
+    | protocol.CAN_INIT_EXT
+    | protocol.CAN_PASSTHROUGH
+)
+
+
+class Server:
+    """Serves a union until it is unmounted everywhere."""
+
+    def __init__(
+        self,
+        connection: int,
+        union: Union,
+        top: int,
+        *,
+        volatile: bool = False,
+        on_fault: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Greet the kernel.
+
+        Args:
+            connection: whose mount was made.
+            union: what to serve.
+            top: a descriptor of its top branch.
+            volatile: let nothing wait for the disk.
+            on_fault: called where a request is answered with an error that is ours.
+
+        Raises:
+            OSError: ENODEV when it was unmounted already; EPROTO when the kernel speaks otherwise.
+        """
+        self._connection = connection
+        self._union = union
+        self._buffer = bytearray(MAX_DATA + _ROOM)
+        self._on_fault = on_fault
+        backing = self._greet(top)
+        self.passthrough = backing is not None
+        table = Table(union)
+        self._known = table.by_id
+        self._files = Files(connection, table, self._buffer, backing=backing, volatile=volatile)
+        table.on_forget = self._files.forget
+        names = Names(table, self._buffer, volatile=volatile)
+        self._handlers: dict[int, Handler] = {**names.handlers(), **self._files.handlers()}
+
+    def _greet(self, top: int) -> Backing | None:
+        """Answer INIT, which is the first request."""
+        _, opcode, unique, *_ = self._receive()
+        major, minor, readahead, flags, more = protocol.INIT_IN.unpack_from(
+            self._buffer, protocol.IN_SIZE
+        )
+        if opcode != protocol.INIT or (major, minor) < protocol.OLDEST:
+            raise OSError(errno.EPROTO, os.strerror(errno.EPROTO), "INIT")
+        flags |= more << 32 if flags & protocol.CAN_INIT_EXT else 0
+        flags &= _WANTED
+        backing = Backing(self._connection) if flags & protocol.CAN_PASSTHROUGH else None
+        self._answer(
+            unique,
+            protocol.INIT_OUT.pack(
+                *(protocol.MAJOR, min(minor, protocol.SPOKEN), readahead),
+                *(flags & 0xFFFFFFFF, _BACKGROUND, _BACKGROUND * 3 // 4, MAX_DATA, 1),
+                *(MAX_DATA // os.sysconf("SC_PAGE_SIZE"), 0, flags >> 32),
+                *(1 if backing is not None else 0, 0, 0, *(0,) * 5),
+            ),
+        )
+        if backing is not None and not backing.works(top):
+            return None
+        return backing
+
+    def _receive(self) -> tuple[int, int, int, int, int, int, int, int, int]:
+        while True:
+            try:
+                os.readv(self._connection, [self._buffer])
+            except OSError as error:
+                # ENOENT: the request was interrupted before it was read.
+                if error.errno not in (errno.ENOENT, errno.EINTR, errno.EAGAIN):
+                    raise
+            else:
+                return IN.unpack_from(self._buffer)
+
+    def _answer(self, unique: int, payload: bytes) -> None:
+        os.write(self._connection, OUT.pack(OUT_SIZE + len(payload), 0, unique) + payload)
+
+    def serve(self, listeners: Listeners | None = None, poll: select.poll | None = None) -> None:
+        """Answer until there is nothing mounted any more.
+
+        Args:
+            listeners: who hears of steps.
+            poll: what these are looked at with.
+
+        Raises:
+            OSError: as the connection has it, but for its end.
+        """
+        connection, buffer, known = self._connection, self._buffer, self._known
+        handlers, unpack, pack = self._handlers, IN.unpack_from, OUT.pack
+        readv, write, buffers = os.readv, os.write, [buffer]
+        if listeners is not None and poll is not None:
+            poll.register(connection, select.POLLIN)
+        while True:
+            try:
+                if listeners is not None and poll is not None:
+                    self._wait(listeners, poll)
+                size = readv(connection, buffers)
+            except OSError as error:
+                if error.errno == errno.ENODEV:
+                    return
+                if error.errno in (errno.ENOENT, errno.EINTR, errno.EAGAIN):
+                    continue
+                raise
+            head = unpack(buffer)
+            handler = handlers.get(head[1])
+            try:
+                if handler is None:
+                    reply: bytes | None = self._other(head[1], head[2])
+                else:
+                    reply = handler(known[head[3]], size, head)
+            except OSError as error:
+                reply = pack(OUT_SIZE, -(error.errno or errno.EIO), head[2])
+            except Exception:
+                # Whatever it is, others' requests are to be answered.
+                self._on_fault()
+                reply = pack(OUT_SIZE, -errno.EIO, head[2])
+            if reply is not None:
+                try:
+                    write(connection, reply)
+                except FileNotFoundError:
+                    # Who asked does not wait any more.
+                    pass
+                except OSError as error:
+                    if error.errno == errno.ENODEV:
+                        return
+                    raise
+
+    def _other(self, opcode: int, unique: int) -> bytes | None:
+        """Answer what nothing here answers."""
+        if opcode == protocol.INTERRUPT:
+            # Requests are answered in their order: what it is about was answered.
+            return None
+        if opcode == protocol.IOCTL:
+            return OUT.pack(OUT_SIZE, -errno.ENOTTY, unique)
+        if opcode == protocol.DESTROY:
+            return OUT.pack(OUT_SIZE, 0, unique)
+        return OUT.pack(OUT_SIZE, -errno.ENOSYS, unique)
+
+    def _wait(self, listeners: Listeners, poll: select.poll) -> None:
+        """Wait for a request; hear and tell those who listen meanwhile."""
+        connection = self._connection
+        while True:
+            watched = listeners.any and self._files.is_written
+            if listeners.waits:
+                found = poll.poll(0)
+                if not found:
+                    # Nobody waits for us: time to tell.
+                    listeners.send()
+                    continue
+            else:
+                found = poll.poll(_LOOK_AGAIN if watched else None)
+                if not found:
+                    self._files.look()
+                    continue
+            here = False
+            for fd, event in found:
+                if fd == connection:
+                    here = True
+                else:
+                    listeners.heed(fd, event)
+                    self._union.reads = listeners.reads
+            if here:
+                return
+
+    def close(self) -> None:
+        """Let go of the union; what is mounted still gives errors from then on."""
+        with suppress(OSError):
+            os.close(self._connection)
+        self._union.close()
