@@ -60,6 +60,8 @@ class CowEvent(NamedTuple):
     """It passed the driver by: it lies in a volume or a bind mount."""
     held: bool = False
     """It was there when watching began; `time` is then the entry's own."""
+    size: int | None = None
+    """Bytes of the entry afterwards."""
 
 
 class Copying(NamedTuple):
@@ -92,3 +94,12 @@ class Ended(NamedTuple):
 
 
 Record = CowEvent | Copying | Notice | Ended
+
+
+def is_exchange(one: CowEvent, other: CowEvent) -> bool:
+    """Whether two renames in a row, at the same time, gave each of two entries the other's path."""
+    return (
+        one.kind == other.kind == "rename"
+        and (one.path, one.from_path) == (other.from_path, other.path)
+        and one.volume == other.volume
+    )

@@ -1,0 +1,510 @@
+"""A folder that is watched: what was seen of it, and what happened when it is seen anew."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from layerview.layer.whiteouts import Whiteouts
+from layerview.watch.classify import Kind, classify, copied_bytes
+from layerview.watch.events import CowEvent, is_exchange
+from layerview.watch.hints import CHANGED, CREATED, MOVED, NOTHING, WRITTEN, Hint
+from layerview.watch.identities import Identities
+from layerview.watch.look import METACOPY, OPAQUE, ORIGIN, Seen, Upper
+from layerview.watch.paths import PathMap
+from layerview.watch.source import Source, Sources
+
+_JUST_NOW = 2_000_000_000
+"""Nanoseconds: a modification time that is younger was set by a write."""
+
+
+class _Left:
+    """An entry that is no longer where it was; it may yet be found elsewhere."""
+
+    def __init__(self, path: bytes, seen: Seen | None, hint: Hint, hidden: bool) -> None:
+        self.path = path
+        self.seen = seen
+        """None: it was never seen on top, only the whiteout that it left."""
+        self.hint = hint
+        self.hidden = hidden
+        """A whiteout is there now."""
+        self.below: list[tuple[bytes, Seen]] = []
+        self.events: list[CowEvent] | None = None
+        """What has become of it, once that is known."""
+
+
+class Place(NamedTuple):
+    """Where a watched folder is."""
+
+    disk: str
+    """On the machine, absolute."""
+    start: bytes = b""
+    """In the container."""
+    volume: bool = False
+
+
+class Tree:
+    """What is known of a watched folder; each look at it tells what has happened.
+
+    `first` takes in what is there. After that `look` takes hints, as often as there are some,
+    and `events` gives what they led to. Between the two an entry that was found to be gone may
+    turn up elsewhere, so that who has more hints at hand gives them first.
+    """
+
+    def __init__(self, place: Place, upper: Upper, sources: Sources, form: Whiteouts) -> None:
+        """Watch a folder whose layers below are `sources`; a volume has none of them."""
+        self.place = place
+        self.upper = upper
+        self.sources = sources
+        self.known: PathMap[Seen] = PathMap()
+        self._form = form
+        self._layered = not place.volume and form is not Whiteouts.NONE
+        self._root = upper.look(b"")
+        self._ids = Identities()
+        self._out: list[CowEvent | _Left] = []
+        self._left: dict[bytes, _Left] = {}
+        """By identity."""
+        self._hidden: dict[bytes, _Left] = {}
+        """By path: whiteouts of what was not seen on top."""
+        self._replaced: dict[bytes, _Left] = {}
+        """By path: what was there last."""
+        self._last = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is gone that may turn up elsewhere."""
+        return bool(self._left or self._hidden)
+
+    def path_of(self, id: bytes, name: bytes) -> bytes | None:
+        """Return the path of a name in the folder with an identity, if that is known."""
+        if self._root is not None and id == self._root.id:
+            return name
+        folder = self._ids.path(id)
+        return None if folder is None else folder + b"/" + name
+
+    def first(self) -> list[CowEvent]:
+        """Take in all that is there; tell what of it is the container's."""
+        for path, seen in self.upper.walk():
+            self._know(path, seen)
+            if self.place.volume:
+                continue
+            if self._layered:
+                self._tell_held(path, seen)
+            else:
+                self._tell_differing(path, seen)
+        if not self.place.volume and not self._layered:
+            self._tell_missing()
+        return self.events()
+
+    def look(self, hints: Iterable[tuple[bytes, Hint]]) -> None:
+        """Look at paths that something is said to have happened at."""
+        self.upper.refresh()
+        waiting = deque(hints)
+        while waiting:
+            path, hint = waiting.popleft()
+            for parent in self._unknown_parents(path):
+                self._settle(parent, NOTHING, waiting)
+            self._settle(path, hint, waiting)
+
+    def rescan(self) -> None:
+        """Look at everything."""
+        self.upper.refresh()
+        seen = [(path, NOTHING) for path, _ in self.upper.walk()]
+        there = {path for path, _ in seen}
+        missing = [(path, NOTHING) for path in self.known if path not in there]
+        self.look([(b"", NOTHING), *seen, *missing])
+
+    def events(self) -> list[CowEvent]:
+        """Return what has happened since this was last asked."""
+        for left in [*self._left.values(), *self._hidden.values()]:
+            left.events = list(self._gone(left))
+        self._left.clear()
+        self._hidden.clear()
+        self._replaced.clear()
+        found: list[CowEvent] = []
+        for each in self._out:
+            if isinstance(each, CowEvent):
+                found.append(each)
+            else:
+                found.extend(each.events or ())
+        self._out = []
+        return list(self._timed(found))
+
+    def _timed(self, events: Iterable[CowEvent]) -> Iterator[CowEvent]:
+        """Give each event a time of its own, but for the two of an exchange."""
+        last = None
+        for event in events:
+            if event.held:
+                yield event
+                continue
+            if not (last is not None and is_exchange(last, event)):
+                self._last = max(self._last + 1, time.time_ns())
+            last = event
+            yield event._replace(time=self._last)
+
+    # --- what is there at first ---
+
+    def _tell_held(self, path: bytes, seen: Seen) -> None:
+        if seen.is_whiteout:
+            below = self.sources.find(path)
+            if below is not None:
+                self._say_held("whiteout", path, seen, layer=below.layer)
+            return
+        other = self._ids.other(seen.id, path)
+        if other is not None and not seen.is_folder:
+            self._say_held("create", path, seen, from_path=other)
+            return
+        kind = classify(path, seen, self.upper, self.sources, self._form)
+        self._say_kind(path, seen, kind, NOTHING, held=True)
+
+    def _tell_differing(self, path: bytes, seen: Seen) -> None:
+        """Tell how an entry of a full tree differs from the tree that it was copied from."""
+        below = self.sources.find(path)
+        if below is None or stat.S_IFMT(below.state.st_mode) != stat.S_IFMT(seen.mode):
+            self._say_held("create", path, seen)
+        elif stat.S_ISREG(seen.mode) and (
+            seen.size != below.size or seen.mtime_ns != below.state.st_mtime_ns
+        ):
+            self._say_held("write", path, seen, layer=below.layer)
+        elif _owned(seen) != _owned_below(below):
+            self._say_held("metadata", path, seen, layer=below.layer)
+
+    def _tell_missing(self) -> None:
+        for folder in [b"", *(path for path, seen in self.known.items() if seen.is_folder)]:
+            start = folder + b"/" if folder else b""
+            for name in sorted(self.sources.names(folder)):
+                path = start + name
+                if path not in self.known and (below := self.sources.find(path)) is not None:
+                    self._say("delete", path, NOTHING, layer=below.layer, held=True)
+
+    # --- what has happened ---
+
+    def _unknown_parents(self, path: bytes) -> list[bytes]:
+        missing: list[bytes] = []
+        parent = path.rpartition(b"/")[0]
+        while parent and parent not in self.known:
+            missing.append(parent)
+            parent = parent.rpartition(b"/")[0]
+        return missing[::-1]
+
+    def _settle(self, path: bytes, hint: Hint, waiting: deque[tuple[bytes, Hint]]) -> None:
+        after = self.upper.look(path)
+        if not path:
+            if self._root is not None and after is not None and self._root.id == after.id:
+                self._tell_change(path, self._root, after, hint)
+                self._root = after
+            return
+        before = self.known.get(path)
+        if before == after:
+            return
+        if before is not None and after is not None and before.id == after.id:
+            self._know(path, after)
+            if not after.is_whiteout:
+                self._tell_change(path, before, after, hint)
+            return
+        hidden = after is not None and after.is_whiteout
+        if before is not None:
+            self._leave(path, before, hint, hidden)
+        if after is None:
+            return
+        if not hidden:
+            self._appear(path, before, after, hint, waiting)
+            return
+        self._know(path, after)
+        if (before is None or before.is_whiteout) and path not in self._hidden:
+            left = self._hidden[path] = _Left(path, None, hint, True)
+            self._out.append(left)
+
+    def _leave(self, path: bytes, before: Seen, hint: Hint, hidden: bool) -> None:
+        """Take an entry out that is no longer at its path, with all below it."""
+        below = self.known.take_below(path)
+        self.known.take(path)
+        for each, seen in below:
+            self._ids.remove(seen.id, each)
+        self._ids.remove(before.id, path)
+        if before.is_whiteout:
+            old = self._hidden.pop(path, None)
+            if old is not None:
+                old.events = list(self._gone(old))
+            return
+        left = _Left(path, before, hint, hidden)
+        left.below = below
+        earlier = self._left.pop(before.id, None)
+        if earlier is not None:
+            earlier.events = list(self._gone(earlier))
+        self._left[before.id] = self._replaced[path] = left
+        self._out.append(left)
+
+    def _appear(
+        self,
+        path: bytes,
+        before: Seen | None,
+        after: Seen,
+        hint: Hint,
+        waiting: deque[tuple[bytes, Hint]],
+    ) -> None:
+        left = self._left.pop(after.id, None)
+        other = self._ids.other(after.id, path) if left is None else None
+        if other is not None:
+            there = self.upper.look(other)
+            if there is None or there.id != after.id:
+                # It was moved from there.
+                waiting.extendleft([(path, hint), (other, hint)])
+                return
+            if not after.is_folder:
+                self._know(path, after)
+                self._say("create", path, hint, from_path=other, size=after.size)
+                return
+        if left is not None and left.seen is not None:
+            self._moved(left, path, after, hint)
+        elif not self._moved_unseen(path, after, hint):
+            self._know(path, after)
+            self._tell_new(path, before, after, hint)
+        if after.is_folder:
+            start = path + b"/"
+            names = {name for name, _ in self.upper.scan(path)} | set(self.known.names_in(path))
+            waiting.extendleft((start + name, NOTHING) for name in sorted(names, reverse=True))
+
+    def _moved(self, left: _Left, path: bytes, after: Seen, hint: Hint) -> None:
+        """Tell of an entry that was found under another path, and take what lay below along."""
+        assert left.seen is not None
+        self._know(path, after)
+        for old, seen in left.below:
+            self._know(path + old[len(left.path) :], seen)
+        below = None if self._layered or self.place.volume else self.sources.find(left.path)
+        if below is not None:
+            # A full tree keeps no track of where its parts came from.
+            left.events = [self._event("delete", left.path, hint, layer=below.layer)]
+            for new in [path, *self.known.below(path)]:
+                self._say("create", new, hint, size=self.known[new].size)
+            return
+        left.events = [self._event("rename", path, hint, from_path=left.path, size=after.size)]
+        if left.hidden:
+            left.events.append(self._whiteout(left))
+        replaced = self._replaced.pop(path, None)
+        gone = replaced.seen if replaced is not None else None
+        if replaced is not None and gone is not None and self._left.get(gone.id) is replaced:
+            # What it was moved onto needs no word of its own.
+            del self._left[gone.id]
+            replaced.events = []
+        self._tell_change(path, left.seen, after, hint)
+
+    def _moved_unseen(self, path: bytes, after: Seen, hint: Hint) -> bool:
+        """Tell of what was copied up and moved before it was looked at; say whether it was."""
+        if not self._hidden or after.is_folder or not self._layered:
+            return False
+        source = self._origin_among_hidden(path, after)
+        if source is None:
+            return False
+        left = self._hidden.pop(source.path)
+        self._know(path, after)
+        searched = self.sources.searched(source)
+        copied = copied_bytes(path, after, source, self.upper, self.sources)
+        left.events = [
+            self._event(
+                "copy_up",
+                source.path,
+                hint,
+                layer=source.layer,
+                searched=searched,
+                bytes=copied,
+                duration_ns=hint.duration_ns,
+                cause="rename",
+                size=after.size,
+            ),
+            self._event("rename", path, hint, from_path=source.path, size=after.size),
+            self._whiteout(left),
+        ]
+        self._tell_change(path, _as_copied(after, source), after, hint)
+        return True
+
+    def _origin_among_hidden(self, path: bytes, after: Seen) -> Source | None:
+        """Find what an entry was copied from among what has just been hidden."""
+        if after.origin:
+            source = self.sources.follow(after.origin)
+            if source is not None and source.path != path and source.path in self._hidden:
+                return source
+        candidates = []
+        for hidden in self._hidden:
+            below = self.sources.find(hidden)
+            if below is None or stat.S_IFMT(below.state.st_mode) != stat.S_IFMT(after.mode):
+                continue
+            if not after.marks & ORIGIN and below.state.st_nlink < 2:
+                continue
+            if _alike(after, below):
+                candidates.append(below)
+        return candidates[0] if len(candidates) == 1 else None
+
+    def _tell_new(self, path: bytes, before: Seen | None, after: Seen, hint: Hint) -> None:
+        if not self._layered:
+            below = self.sources.find(path) if not self.place.volume else None
+            kind, layer = ("write", below.layer) if below is not None else ("create", None)
+            self._say(kind, path, hint, layer=layer, size=after.size)
+            return
+        sure = before is None and bool(hint.flags & CREATED) and not hint.flags & MOVED
+        kind_of = classify(path, after, self.upper, self.sources, self._form, sure=sure)
+        self._say_kind(path, after, kind_of, hint)
+
+    def _say_kind(
+        self, path: bytes, seen: Seen, kind: Kind, hint: Hint, *, held: bool = False
+    ) -> None:
+        say = self._say_held if held else self._say_seen
+        source = kind.source
+        if kind.name == "copy_up":
+            copied = hint.copied
+            size: int | None
+            if copied is None or source is None:
+                size = copied_bytes(path, seen, source, self.upper, self.sources)
+            else:
+                size = source.size if copied else 0
+            truncated = size == 0 and source is not None and source.size > 0
+            say(
+                "copy_up",
+                path,
+                seen,
+                hint,
+                from_path=source.path if source is not None and source.path != path else None,
+                layer=source.layer if source is not None else None,
+                searched=self.sources.searched(source) if source is not None else (),
+                bytes=size,
+                duration_ns=hint.duration_ns,
+                cause=None if held else _cause(seen, source, hint, truncated),
+            )
+            if source is not None and not held:
+                self._tell_change(path, _as_copied(seen, source), seen, hint)
+        elif kind.name == "implied":
+            say("create", path, seen, hint, layer=source.layer if source else None)
+        else:
+            say(kind.name, path, seen, hint, layer=source.layer if source else None)
+
+    def _tell_change(self, path: bytes, before: Seen, after: Seen, hint: Hint) -> None:
+        """Tell what differs between two states of one inode."""
+        new = after.marks & ~before.marks
+        if before.marks & METACOPY and not after.marks & METACOPY:
+            kind = classify(path, after, self.upper, self.sources, self._form)
+            if kind.name == "copy_up" and kind.source is not None:
+                self._say_kind(path, after, kind, hint._replace(copied=True))
+                return
+        if new & OPAQUE and self._layered:
+            below = self.sources.find(path)
+            if below is not None:
+                self._say("opaque", path, hint, layer=below.layer, size=0)
+        regular = stat.S_ISREG(after.mode)
+        dated = before.mtime_ns != after.mtime_ns and not after.is_folder
+        data = regular and (before.size != after.size or (dated and _was_write(after, hint)))
+        layer = None
+        if not self._layered and not self.place.volume:
+            below = self.sources.find(path)
+            layer = below.layer if below is not None else None
+        if data:
+            self._say("write", path, hint, layer=layer, size=after.size)
+        if _owned(before) != _owned(after) or before.xattrs != after.xattrs or (dated and not data):
+            self._say("metadata", path, hint, layer=layer, size=after.size)
+
+    def _gone(self, left: _Left) -> Iterator[CowEvent]:
+        """Tell of an entry that was found nowhere else."""
+        for path, seen in reversed(left.below):
+            if not seen.is_whiteout:
+                yield self._event("delete", path, left.hint, layer=self._parents(path))
+        if left.hidden:
+            yield self._whiteout(left)
+        elif left.seen is not None:
+            yield self._event("delete", left.path, left.hint, layer=self._parents(left.path))
+
+    def _parents(self, path: bytes) -> int | None:
+        """Return the number of the tree that a deleted entry of a full tree was copied from."""
+        if self._layered or self.place.volume:
+            return None
+        below = self.sources.find(path)
+        return below.layer if below is not None else None
+
+    def _whiteout(self, left: _Left) -> CowEvent:
+        below = self.sources.find(left.path)
+        layer = below.layer if below is not None else None
+        return self._event("whiteout", left.path, left.hint, layer=layer, size=0)
+
+    # --- saying it ---
+
+    def _know(self, path: bytes, seen: Seen) -> None:
+        self.known.put(path, seen)
+        if seen.id:
+            self._ids.add(seen.id, path)
+
+    def _say_seen(self, kind: str, path: bytes, seen: Seen, hint: Hint, **fields: object) -> None:
+        self._say(kind, path, hint, size=seen.size, **fields)
+
+    def _say_held(
+        self, kind: str, path: bytes, seen: Seen, hint: Hint = NOTHING, **fields: object
+    ) -> None:
+        self._say(kind, path, hint, size=seen.size, held=True, time=seen.ctime_ns, **fields)
+
+    def _say(self, kind: str, path: bytes, hint: Hint, **fields: object) -> None:
+        self._out.append(self._event(kind, path, hint, **fields))
+
+    def _event(self, kind: str, path: bytes, hint: Hint, **fields: object) -> CowEvent:
+        place, event = self.place, CowEvent(0, kind, path)
+        disk = place.disk + "/" + os.fsdecode(path) if path else place.disk
+        whole = (place.start + b"/" + path if path else place.start) if place.start else path
+        from_path = fields.get("from_path")
+        if isinstance(from_path, bytes) and place.start:
+            fields["from_path"] = place.start + b"/" + from_path
+        event = event._replace(
+            path=whole,
+            pid=hint.pid,
+            command=hint.command,
+            disk_path=disk,
+            volume=place.volume,
+        )
+        return event._replace(**fields)  # type: ignore[arg-type]
+
+
+def _owned(seen: Seen) -> tuple[int, int, int]:
+    return seen.mode, seen.uid, seen.gid
+
+
+def _owned_below(source: Source) -> tuple[int, int, int]:
+    return source.state.st_mode, source.state.st_uid, source.state.st_gid
+
+
+def _as_copied(after: Seen, source: Source) -> Seen:
+    """Return what a copy looked like before anything was done to it."""
+    mode, uid, gid = _owned_below(source)
+    size = source.size if stat.S_ISREG(mode) else after.size
+    return after._replace(mode=mode, uid=uid, gid=gid, size=size, mtime_ns=source.state.st_mtime_ns)
+
+
+def _alike(after: Seen, source: Source) -> bool:
+    return (after.size, after.mtime_ns) == (source.size, source.state.st_mtime_ns) or (
+        not stat.S_ISREG(after.mode) and after.mtime_ns == source.state.st_mtime_ns
+    )
+
+
+def _was_write(after: Seen, hint: Hint) -> bool:
+    """Whether a file got its new time by a write."""
+    if hint.flags & (WRITTEN | CHANGED):
+        return bool(hint.flags & WRITTEN)
+    return abs(after.ctime_ns - after.mtime_ns) < _JUST_NOW
+
+
+def _cause(seen: Seen, source: Source | None, hint: Hint, truncated: bool) -> str | None:
+    """Say why something was copied up, as far as what is there now tells."""
+    if source is None:
+        return None
+    if truncated:
+        return "truncate"
+    changed = _owned(seen) != _owned_below(source)
+    if not stat.S_ISREG(seen.mode):
+        return "metadata" if changed else None
+    if hint.flags & WRITTEN or seen.size != source.size:
+        return "open"
+    if seen.nlink > 1:
+        return "link"
+    if changed or hint.flags & CHANGED:
+        return "metadata"
+    if seen.mtime_ns != source.state.st_mtime_ns:
+        return "open" if _was_write(seen, hint) else "metadata"
+    return "open"
