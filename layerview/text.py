@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+HEX_DIGITS = "0123456789abcdef"
+LOWER_CASE = "abcdefghijklmnopqrstuvwxyz"
+
 
 def decode(raw: bytes) -> str:
     """Decode a name so that every byte survives: bytes that are not UTF-8 become surrogates."""
@@ -23,6 +26,16 @@ def printable(name: bytes | str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def consists_of(text: str, characters: str) -> bool:
+    """Whether a text has characters of a set only; a start waits for no pattern to be compiled."""
+    return not text.strip(characters)
+
+
+def is_hex(text: str, digits: int) -> bool:
+    """Whether a text is a number of so many lower-case hexadecimal digits."""
+    return len(text) == digits and consists_of(text, HEX_DIGITS)
 
 
 def _escape(char: str) -> str:

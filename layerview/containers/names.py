@@ -8,7 +8,7 @@ import re
 from layerview.errors import UsageError
 from layerview.text import printable
 
-_NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+", re.ASCII)
+_NAME = r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+"
 """moby, daemon/names."""
 
 _ADJECTIVES = """
@@ -68,7 +68,7 @@ def check_name(name: str) -> str:
     Raises:
         UsageError: when it is none.
     """
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise UsageError(
             f"{printable(name[:80])!r} is no container's name: letters, digits and _.- make one,"
             " a letter or digit first"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -12,15 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 from layerview.errors import FormatError, NotFoundError
 from layerview.layer.whiteouts import Whiteouts
 from layerview.progress import QUIET, Progress
-from layerview.text import printable
+from layerview.text import LOWER_CASE, consists_of, is_hex, printable
 
 if TYPE_CHECKING:
     from layerview.layer.apply import Applied
     from layerview.layer.tar_split import TarSplitWriter
     from layerview.layer.tree_changes import Change
     from layerview.layer.windows import Readable
-
-_ID = re.compile(r"([a-f0-9]{64}|[a-z0-9]{25})(-init)?", re.ASCII)
 
 
 class Driver(Protocol):
@@ -114,13 +111,19 @@ class Driver(Protocol):
         """Return what the driver has to say about itself, as `docker info` shows it."""
 
 
+def is_id(text: str) -> bool:
+    """Whether a text may be an ID; see Driver."""
+    id = text.removesuffix("-init")
+    return is_hex(id, 64) or (len(id) == 25 and consists_of(id, f"{LOWER_CASE}0123456789"))
+
+
 def check_id(id: str) -> str:
     """Return an ID that may become part of a path.
 
     Raises:
         FormatError: when it is none.
     """
-    if not _ID.fullmatch(id):
+    if not is_id(id):
         raise FormatError(f"{printable(id[:100])}: no ID of a storage driver")
     return id
 
@@ -132,7 +135,7 @@ def ids_in(folder: str) -> list[str]:
             return sorted(
                 entry.name
                 for entry in found
-                if _ID.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+                if is_id(entry.name) and entry.is_dir(follow_symlinks=False)
             )
     except FileNotFoundError:
         return []

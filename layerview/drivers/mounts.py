@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache
@@ -365,6 +364,8 @@ def mount_by_short_names(
     Raises:
         OSError: as mount(2) has it.
     """
+    from threading import Thread
+
     failed: list[OSError] = []
 
     def run() -> None:
@@ -375,7 +376,7 @@ def mount_by_short_names(
         except OSError as error:
             failed.append(error)
 
-    thread = threading.Thread(target=run)
+    thread = Thread(target=run)
     thread.start()
     thread.join()
     if failed:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from layerview.oci.digest import Digest
 from layerview.oci.fields import Fields, load_json
-from layerview.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from layerview.oci.platform import Platform
 
 
 class History(NamedTuple):
@@ -95,6 +97,8 @@ class ImageConfig(NamedTuple):
     @property
     def platform(self) -> Platform:
         """The platform that the image says it runs on."""
+        from layerview.oci.platform import Platform
+
         return Platform(self.os, self.architecture, self.variant, self.os_version)
 
 

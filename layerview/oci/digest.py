@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from layerview.errors import FormatError
-from layerview.text import printable
+from layerview.oci.sha256 import sha256
+from layerview.text import HEX_DIGITS, consists_of, printable
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-_ALGORITHM = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*")
-_HEX = re.compile(r"[a-f0-9]{32,}")
+_ALGORITHM = r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*"
+_LEAST = 32
 _HEX_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
 # A blob's file is named by its digest, and no file name is longer.
 _LONGEST = 255
@@ -41,8 +40,9 @@ class Digest(_Parts):
         """Check the parts."""
         expected = _HEX_LENGTHS.get(algorithm)
         if (
-            not _ALGORITHM.fullmatch(algorithm)
-            or not _HEX.fullmatch(hex)
+            (expected is None and not _is_algorithm(algorithm))
+            or len(hex) < _LEAST
+            or not consists_of(hex, HEX_DIGITS)
             or (expected is not None and len(hex) != expected)
             or len(algorithm) + 1 + len(hex) > _LONGEST
         ):
@@ -65,7 +65,7 @@ class Digest(_Parts):
     @classmethod
     def of(cls, data: bytes) -> Digest:
         """Return the sha256 digest of some bytes."""
-        return cls("sha256", hashlib.sha256(data).hexdigest())
+        return cls("sha256", sha256(data).hexdigest())
 
     @property
     def short(self) -> str:
@@ -85,10 +85,18 @@ class Digest(_Parts):
         """
         if not self.verifiable:
             raise FormatError(f"digests of algorithm {self.algorithm} cannot be checked")
+        import hashlib
+
         return hashlib.new(self.algorithm)
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.hex}"
+
+
+def _is_algorithm(text: str) -> bool:
+    import re
+
+    return re.fullmatch(_ALGORITHM, text) is not None
 
 
 def chain_ids(diff_ids: Iterable[Digest]) -> list[Digest]:

@@ -38,7 +38,7 @@ from layerview.store.layout import (
     whiteouts_of,
 )
 from layerview.store.liveness import LOCK, Holder, is_lost, last_heard, look, true_state
-from layerview.text import printable
+from layerview.text import HEX_DIGITS, consists_of, is_hex, printable
 
 _MAX_TEXT = 4096
 """Bytes of the one-line files; real ones have at most 71."""
@@ -46,8 +46,7 @@ _MAX_RECORDS = 100_000
 """Images, layers or containers of one data root."""
 _FIRST = ("overlay2", "fuse-overlayfs", "btrfs", "zfs", "aufs", "overlay", "devicemapper", "vfs")
 """Where several drivers have images, the order in which they are asked: Docker's own."""
-_HEX = re.compile(r"[a-f0-9]{64}")
-_REMAPPED = re.compile(r"\d{1,10}\.\d{1,10}")
+_REMAPPED = r"\d{1,10}\.\d{1,10}"
 
 
 class ImageRecord(NamedTuple):
@@ -145,7 +144,7 @@ class DataRoot:
             remapped = sorted(
                 name
                 for name in names
-                if _REMAPPED.fullmatch(name)
+                if re.fullmatch(_REMAPPED, name)
                 and os.path.isdir(os.path.join(self.path, name, "image"))
             )
             hint = f"; look into {printable(os.path.join(path, remapped[0]))}" if remapped else ""
@@ -244,7 +243,7 @@ class DataRoot:
 
     def _by_id(self, wanted: str, layout: Layout) -> Digest | None:
         start = wanted.removeprefix("sha256:")
-        if not re.fullmatch(r"[a-f0-9]{1,64}", start):
+        if not 0 < len(start) <= 64 or not consists_of(start, HEX_DIGITS):
             return None
         if len(start) == 64:
             image_id = Digest("sha256", start)
@@ -676,7 +675,8 @@ class DataRoot:
 
     def _digests(self, folder: str) -> Iterator[str]:
         """Yield the names in a folder that are digests."""
-        return filter(_HEX.fullmatch, self._names(os.path.relpath(folder, self.path)))
+        names = self._names(os.path.relpath(folder, self.path))
+        return (name for name in names if is_hex(name, 64))
 
 
 def _texts(value: object, document: str) -> list[tuple[str, str]]:

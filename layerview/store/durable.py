@@ -6,7 +6,6 @@ import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from threading import Thread
 from typing import IO
 
 from layerview.errors import LayerviewError, NotFoundError
@@ -58,6 +57,8 @@ def write_new(path: str, data: bytes, *, mode: int = 0o644) -> None:
 
 def sync_all(paths: Iterable[str]) -> None:
     """Flush files and folders to the disk, side by side: journals then commit them together."""
+    from threading import Thread
+
     wanted = list(dict.fromkeys(paths))
     failed: list[BaseException] = []
 

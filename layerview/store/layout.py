@@ -6,16 +6,14 @@ Nothing here touches the disk. Every text that becomes part of a path is checked
 from __future__ import annotations
 
 import os
-import re
 
+from layerview.drivers.base import is_id
 from layerview.errors import FormatError
 from layerview.layer.whiteouts import Whiteouts
 from layerview.oci.digest import Digest
-from layerview.text import printable
+from layerview.text import LOWER_CASE, consists_of, is_hex, printable
 
-_DRIVER_ID = re.compile(r"(?:[a-f0-9]{64}|[a-z0-9]{25})(?:-init)?")
-_CONTAINER_ID = re.compile(r"[a-f0-9]{64}")
-_DRIVER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_LONGEST_DRIVER = 128
 
 _FOLDERS = {
     "overlay2": ("overlay2", "diff"),
@@ -45,19 +43,19 @@ def driver_id(text: str, where: str) -> str:
     Raises:
         FormatError: the text is no such name, and so must not become part of a path.
     """
-    if not _DRIVER_ID.fullmatch(text):
+    if not is_id(text):
         raise FormatError(f'{printable(where)} holds no cache ID: "{printable(text[:80])}"')
     return text
 
 
 def is_driver_id(text: str) -> bool:
     """Whether a text has the form of a driver's name for a layer."""
-    return _DRIVER_ID.fullmatch(text) is not None
+    return is_id(text)
 
 
 def is_container_id(text: str) -> bool:
     """Whether a text has the form of a container's ID."""
-    return _CONTAINER_ID.fullmatch(text) is not None
+    return is_hex(text, 64)
 
 
 def sha256_digest(text: str, where: str) -> Digest:
@@ -93,7 +91,12 @@ class Layout:
         Raises:
             FormatError: when the driver's name can't be a folder's.
         """
-        if not _DRIVER.fullmatch(driver):
+        if (
+            not 0 < len(driver) <= _LONGEST_DRIVER
+            or driver[0] in "_.-"
+            or not consists_of(driver.lower(), f"{LOWER_CASE}0123456789_.-")
+            or not driver.isascii()
+        ):
             raise FormatError(f'"{printable(driver[:80])}" is no storage driver')
         self.root = root
         self.driver = driver

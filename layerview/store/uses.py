@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 
 from layerview.errors import DamageError, NotFoundError
@@ -12,8 +11,8 @@ from layerview.oci.digest import Digest, chain_ids
 from layerview.store.durable import read_small
 from layerview.store.layout import Layout, sha256_digest
 from layerview.store.locks import matching
+from layerview.text import is_hex
 
-_HEX = re.compile(r"[a-f0-9]{64}")
 _MAX_CACHE = 64 << 20
 """Bytes of a BuildKit database that are looked through."""
 
@@ -21,7 +20,7 @@ _MAX_CACHE = 64 << 20
 def names(folder: str) -> list[str]:
     """List the names in a folder that are 64 hexadecimal digits."""
     try:
-        return sorted(filter(_HEX.fullmatch, os.listdir(folder)))
+        return sorted(name for name in os.listdir(folder) if is_hex(name, 64))
     except FileNotFoundError:
         return []
 

@@ -18,7 +18,7 @@ from layerview.errors import FormatError, LayerviewError, NotFoundError, UsageEr
 from layerview.oci.fields import load_json
 from layerview.store.durable import make_folders, named, read_small, sync_folder
 from layerview.store.locks import flock
-from layerview.text import printable
+from layerview.text import is_hex, printable
 
 if TYPE_CHECKING:
     from layerview.store.area import Area
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 
 GOING = "volume-"
 """How the folders in layerview/removing begin that were volumes."""
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}", re.ASCII)
+_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}"
 """moby, daemon/names; a folder's name has at most 255 bytes."""
-_ANONYMOUS = re.compile(r"[a-f0-9]{64}", re.ASCII)
 _DATA = "_data"
 
 
@@ -67,7 +66,7 @@ def check_name(name: str) -> str:
     Raises:
         UsageError: when it is none.
     """
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise UsageError(
             f"{printable(name[:80])!r} is no volume's name: two or more letters, digits and _.-"
             " make one, a letter or digit first; for a folder of the machine write its whole path"
@@ -77,7 +76,7 @@ def check_name(name: str) -> str:
 
 def is_anonymous(name: str) -> bool:
     """Whether a name was made up by Docker or by us: 64 hexadecimal digits."""
-    return _ANONYMOUS.fullmatch(name) is not None
+    return is_hex(name, 64)
 
 
 def new_name() -> str:
@@ -296,7 +295,7 @@ def listed(data: DataRoot, containers: list[ContainerRecord] | None = None) -> l
 
 def is_volume(root: str, name: str) -> bool:
     """Whether a name in the folder volumes is a volume's."""
-    return _NAME.fullmatch(name) is not None and is_there(root, name)
+    return re.fullmatch(_NAME, name) is not None and is_there(root, name)
 
 
 def _volume(root: str, name: str, containers: list[ContainerRecord]) -> Volume:
