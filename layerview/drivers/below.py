@@ -1,4 +1,4 @@
-"""Looking paths up in overlay layers as overlayfs would show them, without mounting anything."""
+"""Looking paths up in layers as a union of them would show them, without mounting anything."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import stat
 from collections.abc import Sequence
 
 from layerview.layer.beneath import OPEN_FOLDER, Folders, open_beneath
+from layerview.layer.names import OPAQUE_MARKER, WHITEOUT_PREFIX
 from layerview.layer.whiteouts import Whiteouts
 
 _OPAQUE = {
@@ -21,12 +22,15 @@ _KEPT = 10_000
 
 
 def is_opaque(folder: int | str, whiteouts: Whiteouts) -> bool:
-    """Whether a folder of an overlay layer hides what layers below have in it.
+    """Whether a folder of a layer hides what layers below have in it.
 
     Args:
         folder: its descriptor or path.
         whiteouts: the form of the layer.
     """
+    if whiteouts is Whiteouts.AUFS:
+        place = folder if isinstance(folder, str) else f"/proc/self/fd/{folder}"
+        return os.path.lexists(os.path.join(os.fsencode(place), OPAQUE_MARKER))
     try:
         return os.getxattr(folder, _OPAQUE[whiteouts]) == b"y"
     except OSError as error:
@@ -102,13 +106,31 @@ class Below:
         for layer in self._stack(parent):
             fd = self._look(layer, parent, name)
             if fd is None:
+                if self._hides(layer, parent, name):
+                    return None
                 continue
             state = os.fstat(fd)
-            if stat.S_ISCHR(state.st_mode) and state.st_rdev == 0:
+            if self._is_mark(name, state):
                 os.close(fd)
                 return None
             return fd
         return None
+
+    def _is_mark(self, name: bytes, state: os.stat_result) -> bool:
+        """Whether an entry is not of the tree, but says something of it."""
+        if self._whiteouts is Whiteouts.AUFS:
+            return name.startswith(WHITEOUT_PREFIX)
+        return stat.S_ISCHR(state.st_mode) and state.st_rdev == 0
+
+    def _hides(self, layer: int, folder: bytes, name: bytes) -> bool:
+        """Whether a layer deletes a name by a file of another name."""
+        if self._whiteouts is not Whiteouts.AUFS:
+            return False
+        fd = self._look(layer, folder, WHITEOUT_PREFIX + name)
+        if fd is None:
+            return False
+        os.close(fd)
+        return True
 
     def _folders(self, layer: int) -> Folders:
         if layer not in self._opened:
@@ -153,12 +175,17 @@ class Below:
         for layer in above:
             fd = self._look(layer, parent, name)
             if fd is None:
+                if self._hides(layer, parent, name):
+                    break
                 continue
             try:
-                if not stat.S_ISDIR(os.fstat(fd).st_mode):
+                state = os.fstat(fd)
+                if not stat.S_ISDIR(state.st_mode) or self._is_mark(name, state):
                     break
                 found.append(layer)
                 if is_opaque(f"/proc/self/fd/{fd}", self._whiteouts):
+                    break
+                if self._hides(layer, parent, name):
                     break
             finally:
                 os.close(fd)

@@ -11,14 +11,10 @@ overlay2/ID/diff                      the layer's own files
 from __future__ import annotations
 
 import base64
-import fcntl
 import os
 import re
-import stat
-import threading
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -33,23 +29,27 @@ from layerview.drivers.base import (
     naive_size,
     need,
 )
-from layerview.drivers.below import Below, copy_attributes, is_opaque
+from layerview.drivers.layered import (
+    apply_layered,
+    imply_layered,
+    look_layered,
+    parent_of,
+    shown_below,
+    take_over,
+    write_file,
+)
+from layerview.drivers.mounted_trees import MountedTrees, Places
 from layerview.drivers.mounts import (
-    detach,
     make_overlay,
     mount_overlay,
-    mount_points,
     overlay_options,
     overlay_parameter,
 )
-from layerview.drivers.namespace import is_initial, mapped_owners
+from layerview.drivers.namespace import is_initial
 from layerview.drivers.removal import remove_tree
-from layerview.errors import DamageError, LayerviewError, LimitError, NotFoundError
-from layerview.layer.beneath import OPEN_FOLDER, open_beneath
-from layerview.layer.override import OVERRIDE
+from layerview.errors import DamageError, LayerviewError, LimitError
 from layerview.layer.whiteouts import Whiteouts
 from layerview.progress import QUIET, Progress
-from layerview.text import printable
 
 if TYPE_CHECKING:
     from layerview.layer.apply import Applied
@@ -64,17 +64,6 @@ _LINK = re.compile(r"l/[A-Z2-7]{26}", re.ASCII)
 _TARGET = re.compile(r"\.\./((?:[a-f0-9]{64}|[a-z0-9]{25})(?:-init)?)/diff", re.ASCII)
 _MOST = 64 * 1024
 """Bytes of a `lower` file that are read: Docker's longest has 3,711."""
-_MOMENT = 1.0
-"""Seconds in which who has ended lets go of its layer."""
-
-
-class _Mounted:
-    """A tree that this process uses."""
-
-    def __init__(self, folder: int) -> None:
-        self.folder = folder
-        """Descriptor of ID's folder, whose shared lock says to others that the tree is in use."""
-        self.users = 1
 
 
 class Overlay2:
@@ -88,8 +77,7 @@ class Overlay2:
         self.home = os.path.join(os.path.realpath(root), "overlay2")
         self.user = os.geteuid() != 0 or not is_initial()
         self.whiteouts = Whiteouts.USER if self.user else Whiteouts.TRUSTED
-        self._lock = threading.Lock()
-        self._mounted: dict[str, _Mounted] = {}
+        self._trees = MountedTrees(self._places, self._unmounted)
 
     # --- names ---
 
@@ -140,9 +128,8 @@ class Overlay2:
             raise DamageError(f"{path}: leads to no layer of this driver")
         return match[1]
 
-    def _parent(self, id: str) -> str | None:
-        links = self._links(id)
-        return self._linked(links[0]) if links else None
+    def _places(self, id: str) -> Places:
+        return Places(self._dir(id), self._dir(id, "link"), self._dir(id, "merged"))
 
     # --- making ---
 
@@ -166,16 +153,15 @@ class Overlay2:
         make_folder(folder, 0o710)
         make_folder(os.path.join(folder, "diff"), 0o755)
         if parent is not None:
-            # Where the layer says nothing of the root, it stays what it is.
-            _take_over(self.layer_folder(parent), os.path.join(folder, "diff"))
+            take_over(self.layer_folder(parent), os.path.join(folder, "diff"))
         short = base64.b32encode(os.urandom(17))[:26].decode()
         # `link` first: whoever clears up after a crash finds the short link by it.
-        _write(os.path.join(folder, "link"), short, 0o644)
+        write_file(os.path.join(folder, "link"), short, 0o644)
         os.symlink(f"../{id}/diff", os.path.join(self.home, "l", short))
         if parent is not None:
             make_folder(os.path.join(folder, "work"), 0o700)
-            _write(self._dir(parent, "committed"), "", 0o600)
-            _write(os.path.join(folder, "lower"), lower, 0o644)
+            write_file(self._dir(parent, "committed"), "", 0o600)
+            write_file(os.path.join(folder, "lower"), lower, 0o644)
 
     def create_writable(self, id: str, parent: str | None) -> None:
         """See Driver."""
@@ -201,45 +187,8 @@ class Overlay2:
         tar_split: TarSplitWriter | None = None,
         progress: Progress = QUIET,
     ) -> Applied:
-        """See Driver.
-
-        A hard link to what a layer below holds becomes a copy of that, and a folder that the
-        layer implies is what it is below: both as when the tar is unpacked over all layers below
-        (umoci, Docker's vfs). Docker's overlay2 refuses such links, and gives such folders 0755.
-        """
-        from layerview.layer.apply import apply
-
-        need(self, id)
-        owners = mapped_owners()
-        if parent == self._parent(id):
-            fd = os.open(self.layer_folder(id), OPEN_FOLDER)
-            lowers = [self.layer_folder(lower) for lower in self.lowers(id)]
-            try:
-                with closing(Below(lowers, self.whiteouts)) as below:
-                    return apply(
-                        tar,
-                        fd,
-                        whiteouts=self.whiteouts,
-                        tar_split=tar_split,
-                        owners=owners,
-                        lower=below.open if lowers else None,
-                        progress=progress,
-                    )
-            finally:
-                os.close(fd)
-        with self.mounted(id) as merged:
-            fd = os.open(merged, OPEN_FOLDER)
-            try:
-                return apply(
-                    tar,
-                    fd,
-                    whiteouts=Whiteouts.NONE,
-                    tar_split=tar_split,
-                    owners=owners,
-                    progress=progress,
-                )
-            finally:
-                os.close(fd)
+        """See Driver and apply_layered."""
+        return apply_layered(self, id, parent, tar, tar_split=tar_split, progress=progress)
 
     # --- looking ---
 
@@ -251,7 +200,7 @@ class Overlay2:
 
     def _tells(self, id: str, parent: str | None) -> bool:
         need(self, id)
-        return self._native and parent == self._parent(id)
+        return self._native and parent == parent_of(self, id)
 
     def diff(self, id: str, parent: str | None) -> Iterator[bytes]:
         """See Driver."""
@@ -278,44 +227,11 @@ class Overlay2:
 
     def look(self, id: str, paths: Sequence[bytes]) -> list[os.stat_result | None]:
         """See Driver."""
-        need(self, id)
-        found: list[os.stat_result | None] = []
-        folders = [self.layer_folder(each) for each in (id, *self.lowers(id))]
-        with closing(Below(folders, self.whiteouts)) as below:
-            for path in paths:
-                fd = below.open(path)
-                if fd is None:
-                    found.append(None)
-                    continue
-                try:
-                    found.append(os.fstat(fd))
-                finally:
-                    os.close(fd)
-        return found
+        return look_layered(self, id, paths)
 
     def imply(self, id: str, path: bytes) -> None:
         """See Driver."""
-        folders = [self.layer_folder(each) for each in self.lowers(need(self, id))]
-        with closing(Below(folders, self.whiteouts)) as below:
-            source = below.open(path)
-        if source is None:
-            raise NotFoundError(f"{self._dir(id)}: no layer below has {printable(path)}")
-        above, _, name = path.rpartition(b"/")
-        base = os.open(self.layer_folder(id), OPEN_FOLDER)
-        try:
-            folder = open_beneath(base, above, OPEN_FOLDER)
-            try:
-                os.mkdir(name, 0o700, dir_fd=folder)
-                made = os.open(name, OPEN_FOLDER, dir_fd=folder)
-                try:
-                    copy_attributes(source, made)
-                finally:
-                    os.close(made)
-            finally:
-                os.close(folder)
-        finally:
-            os.close(base)
-            os.close(source)
+        imply_layered(self, id, path)
 
     def status(self) -> list[tuple[str, str]]:
         """See Driver."""
@@ -330,108 +246,47 @@ class Overlay2:
     def mounted(self, id: str, *, volatile: bool = False) -> Iterator[str]:
         """See Driver. A base layer is its own folder, as in Docker's driver.
 
-        So is one that hides all below it: overlayfs passes over such a mark on a layer's root
-        (and so does Docker), the image specification does not (layer.md, Opaque Whiteout).
+        So is one that hides all below it.
         """
         links = self._checked(id)
         if not links:
             yield self.layer_folder(id)
             return
-        self._enter(id, links, volatile)
+        self._trees.enter(
+            id,
+            lambda: self._mount(id, links, volatile),
+            read_only=self._is_committed(id),
+        )
         try:
             yield self._dir(id, "merged")
         finally:
-            self._leave(id)
+            self._trees.leave(id)
 
     @contextmanager
     def detached(self, id: str, *, volatile: bool = False) -> Iterator[int | None]:
         """See Driver. For a layer that is written to, while nobody else uses it."""
-        made = self._detach(id, volatile)
-        if made is None:
+        links = self._checked(id)
+        if not links or self._is_committed(id):
             yield None
             return
-        tree, folder = made
-        try:
+        with self._trees.detached(id, lambda: self._make(id, links, volatile)) as tree:
             yield tree
-        finally:
-            with self._lock:
-                del self._mounted[id]
-            os.close(tree)
-            os.close(folder)
 
-    def _detach(self, id: str, volatile: bool) -> tuple[int, int] | None:
-        """Make the tree; return its descriptor and that of the folder, which is locked."""
-        links = self._checked(id)
-        if not links or os.path.lexists(self._dir(id, "committed")):
+    def _make(self, id: str, links: list[str], volatile: bool) -> int | None:
+        _forget_volatile(self._dir(id, "work"))
+        options = overlay_options(self.user) + (["volatile"] if volatile else [])
+        try:
+            return make_overlay(self.home, links, f"{id}/diff", f"{id}/work", options)
+        except OSError:
+            # What is wrong is said where it is mounted the other way.
             return None
-        with self._lock, ExitStack() as held:
-            if id in self._mounted:
-                return None
-            folder = os.open(self._dir(id), OPEN_FOLDER)
-            held.callback(os.close, folder)
-            if not _try_lock(folder):
-                return None
-            while detach(self._dir(id, "merged")):
-                pass
-            _forget_volatile(self._dir(id, "work"))
-            options = overlay_options(self.user) + (["volatile"] if volatile else [])
-            try:
-                tree = make_overlay(self.home, links, f"{id}/diff", f"{id}/work", options)
-            except OSError:
-                # What is wrong is said where it is mounted the other way.
-                return None
-            fcntl.flock(folder, fcntl.LOCK_SH)
-            held.pop_all()
-            self._mounted[id] = _Mounted(folder)
-            return tree, folder
 
     def _checked(self, id: str) -> list[str]:
         """Return the links of the layers below that show; all of them are there."""
-        need(self, id)
-        links = self._links(id)
-        for link in links:
-            need(self, self._linked(link))
-        return self._shown(id, links)
+        return self._links(id)[: len(shown_below(self, id))]
 
-    def _shown(self, id: str, links: list[str]) -> list[str]:
-        """Return those of the layers below that show."""
-        for at, each in enumerate([id, *map(self._linked, links)]):
-            if is_opaque(self.layer_folder(each), self.whiteouts):
-                return links[:at]
-        return links
-
-    def _enter(self, id: str, links: list[str], volatile: bool) -> None:
-        """Mount a tree, or take part in one that is mounted.
-
-        The shared lock on ID's folder lasts as long as its use. Whoever can lock it alone knows
-        that what is mounted was left by a process that was killed. Changes of state are made one
-        at a time, under a lock on `link`.
-        """
-        with self._lock:
-            own = self._mounted.get(id)
-            if own is not None:
-                own.users += 1
-                return
-            with self._changing(id):
-                folder = os.open(self._dir(id), OPEN_FOLDER)
-                try:
-                    target = self._dir(id, "merged")
-                    if _try_lock(folder):
-                        while detach(target):
-                            pass
-                        self._mount(id, links, volatile)
-                    elif not mount_points(target):
-                        # Others use it in a mount namespace of their own.
-                        if not os.path.lexists(self._dir(id, "committed")) and not _lock_soon(
-                            folder
-                        ):
-                            raise LayerviewError(f"{self._dir(id)} is in use by another process")
-                        self._mount(id, links, volatile)
-                    fcntl.flock(folder, fcntl.LOCK_SH)
-                except BaseException:
-                    os.close(folder)
-                    raise
-            self._mounted[id] = _Mounted(folder)
+    def _is_committed(self, id: str) -> bool:
+        return os.path.lexists(self._dir(id, "committed"))
 
     def _mount(self, id: str, links: list[str], volatile: bool) -> None:
         target = self._dir(id, "merged")
@@ -439,7 +294,7 @@ class Overlay2:
             os.mkdir(target, 0o700)
         lowers, upper, work = links, f"{id}/diff", f"{id}/work"
         try:
-            if os.path.lexists(self._dir(id, "committed")):
+            if self._is_committed(id):
                 lowers = [f"l/{self._short(id)}", *links]
                 mount_overlay(self.home, lowers, None, None, f"{id}/merged", user=self.user)
             else:
@@ -464,39 +319,11 @@ class Overlay2:
 
     def descriptors(self, id: str) -> list[int]:
         """See Driver."""
-        with self._lock:
-            own = self._mounted.get(id)
-            return [own.folder] if own is not None else []
+        return self._trees.descriptors(id)
 
-    def _leave(self, id: str) -> None:
-        with self._lock:
-            own = self._mounted[id]
-            own.users -= 1
-            if own.users:
-                return
-            del self._mounted[id]
-            try:
-                with self._changing(id):
-                    if _try_lock(own.folder):
-                        self._unmount(id)
-            finally:
-                os.close(own.folder)
-
-    def _unmount(self, id: str) -> None:
-        target = self._dir(id, "merged")
-        while detach(target):
-            pass
+    def _unmounted(self, id: str) -> None:
         with suppress(FileNotFoundError):
-            os.rmdir(target)
-
-    @contextmanager
-    def _changing(self, id: str) -> Iterator[None]:
-        fd = os.open(self._dir(id, "link"), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)
+            os.rmdir(self._dir(id, "merged"))
 
     # --- removing ---
 
@@ -506,27 +333,9 @@ class Overlay2:
         Raises:
             LayerviewError: when a process uses the tree.
         """
-        folder = self._dir(id)
-        with self._lock:
-            if is_folder(folder):
-                fd = os.open(folder, OPEN_FOLDER)
-                try:
-                    if not _lock_soon(fd):
-                        raise LayerviewError(f"{folder} is in use: its tree is mounted")
-                    self._unmount_left(id)
-                    self._remove_link(id)
-                    remove_tree(self.home, id)
-                finally:
-                    os.close(fd)
-            else:
-                self._remove_link(id)
-                remove_tree(self.home, id)
-
-    def _unmount_left(self, id: str) -> None:
-        target = self._dir(id, "merged")
-        if mount_points(target):
-            while detach(target):
-                pass
+        with self._trees.removing(check_id(id)):
+            self._remove_link(id)
+            remove_tree(self.home, id)
 
     def _remove_link(self, id: str) -> None:
         """Remove the short link that leads to an ID: by `link`, else by looking at all."""
@@ -548,28 +357,6 @@ class Overlay2:
                     os.unlink(path)
 
 
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _lock_soon(fd: int) -> bool:
-    """Lock a folder, or wait for who is about to let go of it.
-
-    A container's last process lets go of all that it holds in no certain order: of its lock, by
-    which others know that it has ended, often a moment before.
-    """
-    end = time.monotonic() + _MOMENT
-    while not _try_lock(fd):
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.002)
-    return True
-
-
 def _forget_volatile(work: str) -> None:
     """Let a tree be mounted again that was mounted without caring for the disk.
 
@@ -581,19 +368,3 @@ def _forget_volatile(work: str) -> None:
         os.unlink(os.path.join(marks, "volatile/dirty"))
     with suppress(OSError):
         os.rmdir(os.path.join(marks, "volatile"))
-
-
-def _take_over(source: str, target: str) -> None:
-    """Give a new folder another's owner and mode."""
-    state = os.lstat(source)
-    with suppress(PermissionError):
-        os.chown(target, state.st_uid, state.st_gid)
-    with suppress(OSError):
-        os.setxattr(target, OVERRIDE, os.getxattr(source, OVERRIDE))
-    os.chmod(target, stat.S_IMODE(state.st_mode))
-
-
-def _write(path: str, text: str, mode: int) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    with os.fdopen(fd, "w") as file:
-        file.write(text)
