@@ -59,7 +59,7 @@ def event_fields(event: CowEvent) -> Fields:
     }
     fields |= disk_fields(event.disk_path)
     fields["volume"] = event.volume
-    fields["held"] = event.held
+    fields |= {"held": event.held, "size": event.size}
     return fields
 
 

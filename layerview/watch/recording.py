@@ -9,7 +9,7 @@ A recording is text, a JSON object a line, ASCII. The first line says what it is
 directory, chain_id, instruction, size; top first), volumes (name, source, target, read_only), pid,
 steps, work, copied_at_start. Each line after it is one record, in the order in which they came:
 
-    {"record": "event", ...}    the names of `watch --json`, and `held`
+    {"record": "event", ...}    the names of `watch --json`
     {"record": "copying", "time", "path", "layer", "done", "total"}
     {"record": "notice", "time", "text"}
     {"record": "ended", "time", "reason"}

@@ -127,6 +127,7 @@ class EventLine(_Line):
     disk_path: OnDisk | None = None
     volume: bool = False
     held: bool = False
+    size: Count | None = None
 
     def record(self) -> Record:
         """Return the event."""
@@ -146,6 +147,7 @@ class EventLine(_Line):
             self.disk_path or "",  # type: ignore[arg-type]
             self.volume,
             self.held,
+            self.size,
         )
 
 

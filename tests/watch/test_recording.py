@@ -67,6 +67,7 @@ _events = st.builds(
     st.just("") | _disks,
     st.booleans(),
     st.booleans(),
+    _maybe | _counts,
 )
 _copyings = st.builds(Copying, _times, _paths, _maybe | _layers, _counts, _maybe | _counts)
 _records = st.lists(
@@ -105,6 +106,12 @@ def test_a_recording_is_lines_of_ascii(records: list[Record]) -> None:
     assert data.isascii()
     assert data.count(b"\n") == len(records) + 1
     assert not set(data) & set(range(32)) - {10}
+
+
+def test_every_field_of_an_event_is_recorded() -> None:
+    names = {"from_path": "from"}
+    recorded = json.loads(record_lines([CowEvent(NOW, "create", b"a")]))
+    assert {names.get(name, name) for name in CowEvent._fields} | {"record"} == set(recorded)
 
 
 def test_the_header_says_when_and_by_what_it_was_recorded(tmp_path: Path) -> None:
