@@ -38,6 +38,19 @@ class Glyphs(NamedTuple):
     ellipsis: str = "…"
     link: str = "→"
     down: str = "▾"
+    search_top: str = "┌"
+    search_line: str = "│"
+    search_mark: str = "├"
+    riser: str = "┃"
+    riser_flat: str = "━"
+    riser_corner: str = "┛"
+    route: str = "┊"
+    route_flat: str = "┄"
+    route_corner: str = "┐"
+    route_end: str = "◂"
+    way_corner: str = "╰"
+    way_mark: str = "├"
+    growth: str = "▁▂▃▄▅▆▇█"
 
 
 UNICODE = Glyphs()
@@ -72,6 +85,19 @@ ASCII = Glyphs(
     ellipsis="..",
     link="->",
     down="v",
+    search_top="+",
+    search_line="|",
+    search_mark="+",
+    riser="|",
+    riser_flat="=",
+    riser_corner="+",
+    route=":",
+    route_flat="-",
+    route_corner="+",
+    route_end="<",
+    way_corner="+",
+    way_mark="+",
+    growth=".--===##",
 )
 
 

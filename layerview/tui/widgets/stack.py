@@ -15,6 +15,7 @@ from textual.strip import Strip
 from layerview.tui.bars import solid_bar
 from layerview.tui.cells import Line, fit
 from layerview.tui.glyphs import UNICODE, Glyphs
+from layerview.tui.stack_rows import visible_layers
 from layerview.tui.widgets.chrome import Painted
 
 
@@ -174,37 +175,8 @@ the search for the file under the cursor: the first layer from the top that has 
 
     def _visible_layers(self, height: int) -> list[int]:
         """The layers to show, top first; a negative number stands for that many left out."""
-        count = len(self.slabs)
-        numbers = list(range(count - 1, -1, -1))
         tall = 1 if self.one_row() else 3
-        space = height - self._has_plinth()
-        if count * tall <= space or count <= 3 or space < 5:
-            return numbers if count * tall <= space else numbers[: max(1, space // tall)]
-        inner = space - 2
-        selected = self.selected if 0 <= self.selected < count else count - 1
-        at = count - 1 - selected
-        # The top and the base stay; a window of the layers between follows the selection.
-        start = max(1, min(at - (inner - 2) // 2, count - 1 - (inner - 2)))
-        end = start + inner - 2
-        above, below = start - 1, count - 1 - end
-        if above == 0:
-            end += 1
-            below -= 1
-        elif below == 0:
-            start -= 1
-            above -= 1
-        shown = [numbers[0]]
-        if above == 1:
-            shown.append(numbers[1])
-        elif above:
-            shown.append(-above)
-        shown += numbers[start:end]
-        if below == 1:
-            shown.append(numbers[end])
-        elif below > 0:
-            shown.append(-below)
-        shown.append(numbers[-1])
-        return shown
+        return visible_layers(len(self.slabs), height - self._has_plinth(), tall, self.selected)
 
     # Painting --------------------------------------------------------------------------------
 
