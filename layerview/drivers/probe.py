@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -13,7 +12,9 @@ from typing import NamedTuple
 
 from layerview.drivers.base import Driver
 from layerview.drivers.copying import FICLONE
-from layerview.drivers.mounts import detach, libc, mount_overlay
+from layerview.drivers.file_systems import file_system
+from layerview.drivers.kernel_aufs import has_kernel_aufs
+from layerview.drivers.mounts import attach, detach, mount_overlay
 from layerview.drivers.namespace import (
     call_in_mount_namespace,
     call_in_user_namespace,
@@ -23,21 +24,11 @@ from layerview.drivers.namespace import (
 from layerview.drivers.removal import remove_tree
 from layerview.errors import LayerviewError, UsageError
 
-_MAGICS = {
-    0x01021994: "tmpfs",
-    0x2FC12FC1: "zfs",
-    0x58465342: "xfs",
-    0x61756673: "aufs",
-    0x65735546: "FUSE",
-    0x6969: "NFS",
-    0x73717368: "squashfs",
-    0x794C7630: "overlay",
-    0x9123683E: "btrfs",
-    0xEF53: "ext4",
-    0xF2F52010: "f2fs",
-}
-"""What statfs(2) calls file systems."""
 _CAP_SYS_ADMIN = 21
+_FUSE = "/dev/fuse"
+
+_Trial = Callable[[str, str, bool], tuple[str, str] | None]
+"""Tries a driver in a scratch folder on a place, in a user namespace or not: what hinders it."""
 
 
 class Finding(NamedTuple):
@@ -66,6 +57,7 @@ def probe(root: str) -> list[Finding]:
     place = _place(root)
     found = [
         _overlay2(place),
+        _aufs(place),
         _vfs(place),
         *_planned(place),
     ]
@@ -95,6 +87,10 @@ def make_driver(name: str, root: str) -> Driver:
         from layerview.drivers.overlay2 import Overlay2
 
         return Overlay2(root)
+    if name == "aufs":
+        from layerview.drivers.aufs import Aufs
+
+        return Aufs(root)
     if name == "vfs":
         from layerview.drivers.vfs import Vfs
 
@@ -102,7 +98,7 @@ def make_driver(name: str, root: str) -> Driver:
     for finding in _planned(_place(root)):
         if finding.name == name:
             raise LayerviewError(f"driver {name}: {finding.reason}; {finding.remedy}")
-    raise UsageError(f"no storage driver is called {name[:40]!r}: overlay2 and vfs are")
+    raise UsageError(f"no storage driver is called {name[:40]!r}: overlay2, aufs and vfs are")
 
 
 def choose_driver(root: str, wanted: str | None) -> Driver:
@@ -113,7 +109,7 @@ def choose_driver(root: str, wanted: str | None) -> Driver:
         LayerviewError: when it does not work here, with the reason and the remedy.
     """
     name = wanted or os.environ.get("LAYERVIEW_DRIVER", "")
-    trials = {"overlay2": _overlay2, "vfs": _vfs}
+    trials = {"overlay2": _overlay2, "aufs": _aufs, "vfs": _vfs}
     if name:
         driver = make_driver(name, root)
         finding = trials[name](_place(root))
@@ -141,15 +137,6 @@ def _place(root: str) -> str:
     return place
 
 
-def file_system(path: str) -> str:
-    """Return what kind of file system a path is on, by its name or its number."""
-    buffer = (ctypes.c_long * 64)()
-    if libc().statfs(os.fsencode(path), ctypes.byref(buffer)) != 0:
-        return "unknown"
-    magic = buffer[0] & 0xFFFFFFFF
-    return _MAGICS.get(magic, f"a file system of type {magic:#x}")
-
-
 # --- overlay2 ---
 
 
@@ -162,12 +149,12 @@ def _overlay2(place: str) -> Finding:
         return finding(False, *refused, _rootless_overlay(place))
     kind = file_system(place)
     if os.geteuid() != 0:
-        problem = _in_namespace(place)
+        problem = _in_namespace(place, _trial)
         if problem is not None:
             return finding(False, *problem, False)
         return finding(True, f"kernel overlayfs in a user namespace, on {kind}", "", True)
     user = not is_initial()
-    problem = _alone(place, user)
+    problem = _alone(place, user, _trial)
     if problem is not None:
         return finding(False, *problem, False)
     how = "kernel overlayfs in a user namespace" if user else "kernel overlayfs"
@@ -178,25 +165,25 @@ def _rootless_overlay(place: str) -> bool:
     """Whether an ordinary user could have it: what root may find out about that."""
     if not _may_write(place):
         return False
-    return namespace_limit() is None and _in_namespace(place) is None
+    return namespace_limit() is None and _in_namespace(place, _trial) is None
 
 
-def _alone(place: str, user: bool) -> tuple[str, str] | None:
-    """Try an overlay as root: its mount goes with the process that made it, however that ends."""
+def _alone(place: str, user: bool, trial: _Trial) -> tuple[str, str] | None:
+    """Try a mount as root: it goes with the process that made it, however that ends."""
     try:
         with _scratch(place) as folder:
-            return _answer(call_in_mount_namespace(lambda: _trial(folder, place, user)))
+            return _answer(call_in_mount_namespace(lambda: trial(folder, place, user)))
     except OSError as error:
         return _hindered(error.errno or errno.EIO, place, user)
     except LayerviewError as error:
         return str(error), "use vfs"
 
 
-def _in_namespace(place: str) -> tuple[str, str] | None:
-    """Try an overlay in a user namespace; return what hinders it, and the remedy."""
+def _in_namespace(place: str, trial: _Trial) -> tuple[str, str] | None:
+    """Try a mount in a user namespace; return what hinders it, and the remedy."""
     try:
         with _scratch(place) as folder:
-            return _answer(call_in_user_namespace(lambda: _trial(folder, place, True)))
+            return _answer(call_in_user_namespace(lambda: trial(folder, place, True)))
     except (LayerviewError, OSError) as error:
         reason, _, remedy = str(error).partition("; ")
         return reason, remedy or "be root"
@@ -286,6 +273,75 @@ def _has_capability(number: int) -> bool:
     return True
 
 
+# --- aufs ---
+
+
+def _aufs(place: str) -> Finding:
+    def finding(works: bool, reason: str, remedy: str, rootless: bool) -> Finding:
+        return Finding("aufs", works, False, reason, remedy, rootless, "file")
+
+    refused = _refused(place)
+    if refused is not None:
+        return finding(False, *refused, False)
+    kind = file_system(place)
+    if os.geteuid() != 0:
+        problem = _in_namespace(place, _union_trial)
+        if problem is not None:
+            return finding(False, *problem, False)
+        return finding(True, f"layerview's union in a user namespace, on {kind}", "", True)
+    if has_kernel_aufs():
+        return finding(True, f"the kernel's aufs, on {kind}", "", _rootless_union(place))
+    user = not is_initial()
+    problem = _alone(place, user, _union_trial)
+    if problem is not None:
+        return finding(False, *problem, False)
+    how = "layerview's union in a user namespace" if user else "layerview's union through FUSE"
+    return finding(True, f"{how}, on {kind}", "", user or _rootless_union(place))
+
+
+def _rootless_union(place: str) -> bool:
+    """Whether an ordinary user could have it, for whom the device must be open as well."""
+    with suppress(OSError):
+        if os.stat(_FUSE).st_mode & 0o006 == 0o006 and namespace_limit() is None:
+            return _in_namespace(place, _union_trial) is None
+    return False
+
+
+def _union_trial(folder: str, place: str, user: bool) -> tuple[str, str] | None:
+    """Mount a tiny union, delete a file in it, see the whiteout, in a mount namespace."""
+    from layerview.unionfs.serve import can_serve, serve
+
+    problem = can_serve()
+    if problem is not None:
+        reason, _, remedy = problem.partition("; ")
+        return reason, f"{remedy}, or use vfs" if remedy else "use vfs"
+    merged, top, below = (os.path.join(folder, name) for name in ("m", "u", "a"))
+    try:
+        for path in (merged, top, below):
+            os.mkdir(path)
+        with open(os.path.join(below, "f"), "w"):
+            pass
+        served = serve([top, below])
+        try:
+            mount_point = os.open(merged, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                attach(served.tree, mount_point)
+            finally:
+                os.close(mount_point)
+        finally:
+            os.close(served.tree)
+        os.unlink(os.path.join(merged, "f"))
+        if not os.path.lexists(os.path.join(top, ".wh.f")):
+            return "the union marks no deletions here", "use vfs"
+        return None
+    except OSError as error:
+        why = (error.strerror or "").lower()
+        return f"a union of folders on {file_system(place)} at {place}: {why}", "use vfs"
+    finally:
+        with suppress(OSError):
+            detach(merged)
+
+
 # --- vfs ---
 
 
@@ -347,12 +403,6 @@ def _planned(place: str) -> list[Finding]:
     """Say what the other drivers of Docker's lack: first of all, layerview's part."""
     checks: list[tuple[str, str, Callable[[], str], str]] = [
         (
-            "aufs",
-            "file",
-            lambda: "" if "aufs" in _file_systems() else "this kernel has no aufs",
-            "a later layerview brings a union of its own in aufs's form; use overlay2",
-        ),
-        (
             "btrfs",
             "block",
             lambda: "" if file_system(place) == "btrfs" else f"{place} is on {file_system(place)}",
@@ -379,9 +429,3 @@ def _planned(place: str) -> list[Finding]:
         reason = "not bundled yet" + (f", and {lack}" if lack else "")
         found.append(Finding(name, False, False, reason, remedy, False, copies))
     return found
-
-
-def _file_systems() -> list[str]:
-    with suppress(OSError), open("/proc/filesystems") as lines:
-        return [line.split()[-1] for line in lines]
-    return []
