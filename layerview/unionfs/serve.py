@@ -59,7 +59,13 @@ def can_serve() -> str | None:
     return can_mount()
 
 
-def serve(branches: Sequence[str], *, steps: str | None = None, volatile: bool = False) -> Served:
+def serve(
+    branches: Sequence[str],
+    *,
+    steps: str | None = None,
+    volatile: bool = False,
+    passthrough: bool = True,
+) -> Served:
     """Mount a union of folders, and leave it to a process of its own.
 
     Who calls this is root, if only of a user namespace. The server stays in the namespaces of the
@@ -70,6 +76,7 @@ def serve(branches: Sequence[str], *, steps: str | None = None, volatile: bool =
         branches: absolute, the top one first, which is written.
         steps: where it listens for those who want to hear of its steps; None: nowhere.
         volatile: let nothing wait for the disk.
+        passthrough: have the kernel read and write the files itself, where it does that.
 
     Raises:
         OSError: when a branch, the device or the mount fails; nothing of the attempt is left.
@@ -78,7 +85,7 @@ def serve(branches: Sequence[str], *, steps: str | None = None, volatile: bool =
     try:
         tree = make_tree(connection)
         try:
-            said = _begin(connection, tree, branches, steps, volatile)
+            said = _begin(_Wish(connection, branches, steps, volatile, passthrough))
         except BaseException:
             os.close(tree)
             raise
@@ -87,9 +94,15 @@ def serve(branches: Sequence[str], *, steps: str | None = None, volatile: bool =
     return Served(tree, said["pid"], bool(said["passthrough"]))
 
 
-def _begin(
-    connection: int, tree: int, branches: Sequence[str], steps: str | None, volatile: bool
-) -> dict[str, int]:
+class _Wish(NamedTuple):
+    connection: int
+    branches: Sequence[str]
+    steps: str | None
+    volatile: bool
+    passthrough: bool
+
+
+def _begin(wish: _Wish) -> dict[str, int]:
     answer, tell = os.pipe2(os.O_CLOEXEC)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -100,7 +113,7 @@ def _begin(
         if child == 0:
             try:
                 if os.fork() == 0:
-                    _be_server(connection, tell, branches, steps, volatile)
+                    _be_server(wish, tell)
             finally:
                 os._exit(0)
         os.close(tell)
@@ -119,12 +132,10 @@ def _begin(
     return dict(said)
 
 
-def _be_server(
-    connection: int, tell: int, branches: Sequence[str], steps: str | None, volatile: bool
-) -> NoReturn:
+def _be_server(wish: _Wish, tell: int) -> NoReturn:
     """Serve, and end with it."""
     try:
-        _serve(connection, tell, branches, steps, volatile)
+        _serve(wish, tell)
     except Exception as error:
         code, reason = getattr(error, "errno", None), getattr(error, "strerror", None)
         file = getattr(error, "filename", None)
@@ -139,9 +150,7 @@ def _be_server(
         os._exit(0)
 
 
-def _serve(
-    connection: int, tell: int, branches: Sequence[str], steps: str | None, volatile: bool
-) -> None:
+def _serve(wish: _Wish, tell: int) -> None:
     # All that is needed later is imported here: the server leaves the file system.
     import select
     import traceback as traceback
@@ -154,13 +163,13 @@ def _serve(
     os.umask(0)
     _settle()
     flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-    connection, tell = _above(connection), _above(tell)
-    folders = [_above(os.open(path, flags)) for path in branches]
+    connection, tell = _above(wish.connection), _above(tell)
+    folders = [_above(os.open(path, flags)) for path in wish.branches]
     kept = [connection, tell, *folders]
     listening: socket.socket | None = None
     place = -1
-    if steps is not None:
-        listening, place = listen(steps)
+    if wish.steps is not None:
+        listening, place = listen(wish.steps)
         place = _above(place)
         kept += [listening.fileno(), place]
     _close_others(kept)
@@ -174,7 +183,14 @@ def _serve(
         listeners = Listeners(listening, poll)
     union = Union(folders, report=listeners.tell if listeners is not None else None)
     faults = _Faults(place)
-    server = Server(connection, union, folders[0], volatile=volatile, on_fault=faults.note)
+    server = Server(
+        connection,
+        union,
+        folders[0],
+        volatile=wish.volatile,
+        passthrough=wish.passthrough,
+        on_fault=faults.note,
+    )
     os.write(
         tell,
         json.dumps({"pid": os.getpid(), "passthrough": int(server.passthrough)}).encode(),
@@ -183,8 +199,8 @@ def _serve(
     try:
         server.serve(listeners, poll)
     finally:
-        if steps is not None and listeners is not None:
-            _unlink_own(place, os.path.basename(steps), listening)
+        if wish.steps is not None and listeners is not None:
+            _unlink_own(place, os.path.basename(wish.steps), listening)
             listeners.close()
         server.close()
 

@@ -64,9 +64,10 @@ class Backing:
         """
         self._capset(self._head, self._fewer)
         try:
-            return fcntl.ioctl(
-                self._connection, BACKING_OPEN, bytearray(BACKING_MAP.pack(fd, 0, 0))
-            )
+            # With other than a bytearray it gives back the buffer, not the number.
+            said = bytearray(BACKING_MAP.pack(fd, 0, 0))
+            number: int = fcntl.ioctl(self._connection, BACKING_OPEN, said)
+            return number
         finally:
             self._capset(self._head, self._all)
 

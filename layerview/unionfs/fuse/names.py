@@ -293,7 +293,7 @@ class Names:
     def _readdir(self, known: Known, size: int, head: Head) -> bytes:
         handle, offset, room, *_ = READ_IN.unpack_from(self._buffer, IN_SIZE)
         listing = self._listing(known, handle, offset)
-        pieces = []
+        pieces: list[bytes] = []
         for at in range(offset, len(listing)):
             name, ino, kind = listing[at]
             length = len(name)

@@ -51,6 +51,7 @@ class Server:
         top: int,
         *,
         volatile: bool = False,
+        passthrough: bool = True,
         on_fault: Callable[[], None] = lambda: None,
     ) -> None:
         """Greet the kernel.
@@ -60,6 +61,7 @@ class Server:
             union: what to serve.
             top: a descriptor of its top branch.
             volatile: let nothing wait for the disk.
+            passthrough: have the kernel read and write the files itself, where it does that.
             on_fault: called where a request is answered with an error that is ours.
 
         Raises:
@@ -69,7 +71,7 @@ class Server:
         self._union = union
         self._buffer = bytearray(MAX_DATA + _ROOM)
         self._on_fault = on_fault
-        backing = self._greet(top)
+        backing = self._greet(top, passthrough)
         self.passthrough = backing is not None
         table = Table(union)
         self._known = table.by_id
@@ -78,7 +80,7 @@ class Server:
         names = Names(table, self._buffer, volatile=volatile)
         self._handlers: dict[int, Handler] = {**names.handlers(), **self._files.handlers()}
 
-    def _greet(self, top: int) -> Backing | None:
+    def _greet(self, top: int, passthrough: bool) -> Backing | None:
         """Answer INIT, which is the first request."""
         _, opcode, unique, *_ = self._receive()
         major, minor, readahead, flags, more = protocol.INIT_IN.unpack_from(
@@ -87,7 +89,7 @@ class Server:
         if opcode != protocol.INIT or (major, minor) < protocol.OLDEST:
             raise OSError(errno.EPROTO, os.strerror(errno.EPROTO), "INIT")
         flags |= more << 32 if flags & protocol.CAN_INIT_EXT else 0
-        flags &= _WANTED
+        flags &= _WANTED if passthrough else _WANTED & ~protocol.CAN_PASSTHROUGH
         backing = Backing(self._connection) if flags & protocol.CAN_PASSTHROUGH else None
         self._answer(
             unique,
