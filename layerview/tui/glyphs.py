@@ -44,6 +44,7 @@ class Glyphs(NamedTuple):
     riser: str = "┃"
     riser_flat: str = "━"
     riser_corner: str = "┛"
+    riser_turn: str = "┏"
     route: str = "┊"
     route_flat: str = "┄"
     route_corner: str = "┐"
@@ -91,6 +92,7 @@ ASCII = Glyphs(
     riser="|",
     riser_flat="=",
     riser_corner="+",
+    riser_turn="+",
     route=":",
     route_flat="-",
     route_corner="+",
