@@ -26,6 +26,7 @@ from layerview.oci.config import ImageConfig
 from layerview.oci.digest import Digest, chain_ids
 from layerview.progress import QUIET, Progress
 from layerview.store.area import Area
+from layerview.store.check_aufs import LISTS, check_lists, is_half_removed
 from layerview.store.check_containers import ContainerCheck, Repair, mount_ids
 from layerview.store.containers import open_removals, removed_container
 from layerview.store.data_root import DataRoot, LayerRecord
@@ -297,6 +298,10 @@ class AreaCheck:
             self._folders(data, layout, owners)
         if layout.driver == "overlay2":
             self._links(layout, records)
+        if layout.driver == "aufs":
+            before = self._problems
+            count = check_lists(layout, records, self._held(layout), self._problem)
+            self._done(LISTS, before, f"{count}")
 
     def _mended(
         self,
@@ -414,6 +419,8 @@ class AreaCheck:
                     self._problem(title, f"{path} is nothing that the driver makes")
                 continue
             count += 1
+            if is_half_removed(name) and layout.driver == "aufs":
+                continue  # said with the lists of layers
             if name in owners or name in held or any(name.encode() in it for it in caches):
                 continue
             if whole and (name.endswith("-init") or os.path.isdir(f"{path}-init")):

@@ -5,7 +5,6 @@ See `check`. What runs, and what is being made or removed, is passed over.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -13,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from layerview.errors import LayerviewError, NotFoundError
+from layerview.store.check_aufs import check_servers, is_used
 from layerview.store.container_files import CONFIG
 from layerview.store.containers import (
     container_lock,
@@ -27,7 +27,7 @@ from layerview.store.durable import named, read_small
 from layerview.store.intents import Intent
 from layerview.store.layout import Layout, driver_id, is_container_id
 from layerview.store.liveness import LOCK, Holder, boot_id, is_ending, kill, read, start_time
-from layerview.store.locks import flock, live_engine, process_name
+from layerview.store.locks import live_engine, process_name
 from layerview.store.volumes import delete_tree, is_there, named_in
 from layerview.text import printable
 
@@ -90,6 +90,7 @@ class ContainerCheck:
                 living.add(id)
             self._container(id, layered.get(id))
         self._mounted(layouts, living)
+        self._servers(layouts)
         self._runs(living)
         self._half_made()
         return len(ids), self._volumes()
@@ -269,10 +270,9 @@ class ContainerCheck:
             return
         homes = {os.path.realpath(layout.layers_home) for layout in layouts if layout.layers_home}
         for place in sorted(found, key=len, reverse=True):
-            folder, _, last = place.rpartition("/")
-            home = os.path.dirname(folder)
-            if home in homes and last == "merged":
-                if os.path.basename(folder) in self._ids or _is_used(folder):
+            layer = _layer_of(place, homes)
+            if layer:
+                if os.path.basename(layer) in self._ids or is_used(layer):
                     continue
             else:
                 parts = os.path.relpath(place, root).split("/")
@@ -286,6 +286,13 @@ class ContainerCheck:
                 "`layerview doctor --repair` unmounts it",
                 _unmounting(place),
             )
+
+    def _servers(self, layouts: Collection[Layout]) -> None:
+        """Look at the servers of driver aufs's trees."""
+        for layout in layouts:
+            if layout.driver == "aufs":
+                owners, _ = mount_ids(layout)
+                check_servers(self._area, owners, self._ids, self._problem, self._note)
 
     def _half_made(self) -> None:
         base = os.path.join(self._own, "making")
@@ -356,16 +363,15 @@ def _raw_state(folder: str) -> Mapping[str, object]:
     return {}
 
 
-def _is_used(folder: str) -> bool:
-    """Whether a process uses an overlay; see drivers.overlay2."""
-    try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return True
-    try:
-        return not flock(fd, fcntl.LOCK_EX)
-    finally:
-        os.close(fd)
+def _layer_of(place: str, homes: Collection[str]) -> str:
+    """Return the folder whose lock says that what is mounted on a place is in use; "": none."""
+    folder, _, last = place.rpartition("/")
+    if last == "merged" and os.path.dirname(folder) in homes:
+        return folder
+    home, _, kind = folder.rpartition("/")
+    if kind == "mnt" and os.path.join(home, "diff") in homes:
+        return os.path.join(home, "diff", last)
+    return ""
 
 
 def _who_holds(path: str) -> str:

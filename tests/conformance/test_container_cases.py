@@ -38,8 +38,14 @@ pytestmark = [
 ]
 
 
-KINDS = [("overlay2", "layerview"), ("vfs", "layerview"), ("overlay2", "runc"), ("vfs", "crun")]
-"""Drivers and runtimes: layerview's own on both, the others on one each."""
+KINDS = [
+    ("overlay2", "layerview"),
+    ("aufs", "layerview"),
+    ("vfs", "layerview"),
+    ("overlay2", "runc"),
+    ("vfs", "crun"),
+]
+"""Drivers and runtimes: layerview's own on all, the others on one each."""
 
 
 @pytest.fixture(scope="module", params=KINDS, ids="-".join)

@@ -42,7 +42,7 @@ def layers(root: Path, driver: str = "vfs") -> set[str]:
 
 def folders(root: Path, driver: str = "vfs") -> set[str]:
     """Return the names of the driver's folders."""
-    home = root / ("vfs/dir" if driver == "vfs" else driver)
+    home = root / {"vfs": "vfs/dir", "aufs": "aufs/diff"}.get(driver, driver)
     return {path.name for path in home.glob("*")} - {"l"}
 
 
@@ -52,7 +52,7 @@ def is_bare(root: Path) -> bool:
     left += [*root.glob("image/*/layerdb/tmp/*"), *root.glob("image/*/layerdb/sha256/*")]
     left += [*root.glob("image/*/imagedb/*/sha256/*"), *root.glob("vfs/dir/*")]
     left += [path for path in root.glob("overlay2/*") if path.name != "l"]
-    left += [*root.glob("overlay2/l/*"), *root.glob(".layerview-*")]
+    left += [*root.glob("overlay2/l/*"), *root.glob("aufs/*/*"), *root.glob(".layerview-*")]
     return not left
 
 

@@ -185,8 +185,9 @@ class Lab:
         """Return the folder of a container's own files."""
         id = self.state(word)["id"]
         mount = self.root / "image" / self.driver / "layerdb/mounts" / id / "mount-id"
-        if self.driver == "vfs":
-            return self.root / "vfs/dir" / mount.read_text()
+        if self.driver != "overlay2":
+            homes = {"aufs": "aufs/diff", "vfs": "vfs/dir"}
+            return self.root / homes[self.driver] / mount.read_text()
         return self.root / "overlay2" / mount.read_text() / "diff"
 
     def processes(self) -> list[int]:
@@ -209,6 +210,8 @@ class Lab:
     def nothing_left(self) -> None:
         """Hold that no process and no mount of the area is there any more."""
         eventually(lambda: not self.processes(), f"processes {self.processes()} are left")
+        union = self.root / "layerview/union"
+        eventually(lambda: not [*union.glob("*/*")], f"{[*union.glob('*/*')]} are left of unions")
         mounts = Path("/proc/self/mountinfo").read_text()
         assert str(self.root) not in mounts
 
