@@ -1,0 +1,544 @@
+"""Making, deleting, linking and renaming names of the union: all of it on the top branch."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from layerview.unionfs.copy_up import CopyUp
+from layerview.unionfs.listing import Listing
+from layerview.unionfs.names import OPAQUE_MARKER, WHITEOUT_PREFIX, check_new, failure
+from layerview.unionfs.node import ROOT_CALLER, Caller, Node
+from layerview.unionfs.steps import Step
+from layerview.unionfs.tree import PATH_ONLY
+
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+_MAKE_MARK = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SET_IDS = stat.S_ISUID | stat.S_ISGID
+_KEPT_FLAGS = ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC)
+
+
+class Changes(CopyUp):
+    """A tree that can be changed.
+
+    Whiteouts come before deletions and go after creations: between the two, what is on top wins.
+    """
+
+    def __init__(
+        self,
+        branches: Sequence[int],
+        *,
+        report: Callable[[Step], None] | None = None,
+        writable: bool = True,
+    ) -> None:
+        super().__init__(branches, report=report, writable=writable)
+        self._umask = os.umask(0)
+        os.umask(self._umask)
+        self._ids = (os.geteuid(), os.getegid())
+
+    # --- making ---
+
+    def create(
+        self,
+        folder: Node,
+        name: bytes,
+        mode: int,
+        flags: int = os.O_RDWR,
+        by: Caller = ROOT_CALLER,
+    ) -> tuple[Node, int]:
+        """Make a file and open it; one that is there is opened, unless O_EXCL is among the flags.
+
+        Raises:
+            OSError: as open(2); EPERM for `.wh.` names.
+        """
+        listing = self._to_change(folder, name)
+        if listing.shows(name):
+            if flags & os.O_EXCL:
+                raise failure(errno.EEXIST, name)
+            node = self.lookup(folder, name)
+            return node, self.open(node, flags & ~os.O_CREAT, by)
+        at = self.copy_up_folder(folder, by, "open")
+        mode = stat.S_IMODE(mode)
+        wanted = flags & _KEPT_FLAGS | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, wanted, mode, dir_fd=at)
+        try:
+            owned = self._own(folder, fd, by)
+            if mode & self._umask or (owned and mode & _SET_IDS):
+                os.fchmod(fd, mode)
+            node = self._made(folder, listing, name, os.fstat(fd))
+        except BaseException:
+            os.close(fd)
+            with suppress(OSError):
+                os.unlink(name, dir_fd=at)
+            raise
+        self._uncover(listing, name, at)
+        if self.report is not None:
+            self._tell("create", self.path(node), pid=by.pid)
+        return node, fd
+
+    def open(self, node: Node, flags: int, by: Caller = ROOT_CALLER) -> int:
+        """Open a node's file."""
+        raise NotImplementedError
+
+    def mkdir(self, folder: Node, name: bytes, mode: int, by: Caller = ROOT_CALLER) -> Node:
+        """Make a folder; over a whiteout it hides all that is below.
+
+        Raises:
+            OSError: as mkdir(2); EPERM for `.wh.` names.
+        """
+        listing = self._to_make(folder, name)
+        at = self.copy_up_folder(folder, by, "open")
+        mode = stat.S_IMODE(mode)
+        hides = name in listing.below
+        where, as_name = (self._work(), self._new_name()) if hides else (at, name)
+        os.mkdir(as_name, mode, dir_fd=where)
+        try:
+            if hides:
+                _mark(as_name + b"/" + OPAQUE_MARKER, where)
+            set_group = self._sets_group(folder)
+            owned = self._own_name(folder, as_name, where, by)
+            if hides and set_group:
+                os.chown(as_name, -1, os.fstat(at).st_gid, dir_fd=where)
+                mode |= stat.S_ISGID
+            if mode & (self._umask | 0o7000) or (hides and set_group) or (owned and mode & 0o6000):
+                kept = stat.S_ISGID if set_group else 0
+                os.chmod(as_name, mode | kept, dir_fd=where)
+            state = os.stat(as_name, dir_fd=where)
+            if hides:
+                os.rename(as_name, name, src_dir_fd=where, dst_dir_fd=at)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(as_name + b"/" + OPAQUE_MARKER, dir_fd=where)
+            with suppress(OSError):
+                os.rmdir(as_name, dir_fd=where)
+            raise
+        node = self._made(folder, listing, name, state)
+        node.listing = Listing(is_opaque=hides)
+        self._listed[node] = 0
+        self._uncover(listing, name, at)
+        if self.report is not None:
+            path = self.path(node)
+            self._tell("create", path, pid=by.pid)
+            if hides:
+                self._tell("opaque", path, found=listing.below[name].stack[0], pid=by.pid)
+        return node
+
+    def mknod(
+        self, folder: Node, name: bytes, mode: int, rdev: int = 0, by: Caller = ROOT_CALLER
+    ) -> Node:
+        """Make a file, pipe, socket or device; the mode says which.
+
+        Raises:
+            OSError: as mknod(2); EPERM for `.wh.` names.
+        """
+        listing = self._to_make(folder, name)
+        at = self.copy_up_folder(folder, by, "open")
+        os.mknod(name, mode, rdev, dir_fd=at)
+        try:
+            owned = self._own_name(folder, name, at, by)
+            if mode & self._umask or (owned and mode & _SET_IDS):
+                os.chmod(name, stat.S_IMODE(mode), dir_fd=at)
+        except BaseException:
+            os.unlink(name, dir_fd=at)
+            raise
+        return self._new(folder, listing, name, at, by)
+
+    def symlink(self, folder: Node, name: bytes, target: bytes, by: Caller = ROOT_CALLER) -> Node:
+        """Make a symbolic link.
+
+        Raises:
+            OSError: as symlink(2); EPERM for `.wh.` names.
+        """
+        listing = self._to_make(folder, name)
+        at = self.copy_up_folder(folder, by, "open")
+        os.symlink(target, name, dir_fd=at)
+        try:
+            self._own_name(folder, name, at, by)
+        except BaseException:
+            os.unlink(name, dir_fd=at)
+            raise
+        return self._new(folder, listing, name, at, by)
+
+    def link(self, node: Node, folder: Node, name: bytes, by: Caller = ROOT_CALLER) -> Node:
+        """Give a file one more name; it is copied up first.
+
+        Raises:
+            OSError: as link(2); EPERM for folders and `.wh.` names.
+        """
+        if node.is_folder:
+            raise failure(errno.EPERM, name)
+        listing = self._to_make(folder, name)
+        if node.parent is None:
+            raise failure(errno.ENOENT, node.name)
+        at = self.copy_up_folder(folder, by, "link")
+        self.copy_up(node, by, "link")
+        if listing.shows(name):
+            # The copy-up brought it.
+            raise failure(errno.EEXIST, name)
+        old, old_at = self._place(node)
+        from_path = "" if self.report is None else self.path(node)
+        os.link(old, name, src_dir_fd=old_at, dst_dir_fd=at, follow_symlinks=False)
+        state = os.stat(name, dir_fd=at, follow_symlinks=False)
+        if node.real is None:
+            node.real = (state.st_dev, state.st_ino)
+            self._by_real[node.real] = node
+        node.others.append((folder, name))
+        folder.children[name] = node
+        listing.top[name] = (node.kind, state.st_ino)
+        self._uncover(listing, name, at)
+        if self.report is not None:
+            self._tell("link", self.path_in(folder, name), from_path=from_path, pid=by.pid)
+        return node
+
+    def _to_change(self, folder: Node, name: bytes) -> Listing:
+        """Return a folder's listing, before a name in it is made or given away."""
+        self._must_be_writable()
+        check_new(name)
+        if not folder.is_folder:
+            raise failure(errno.ENOTDIR, folder.name)
+        if folder.parent is None and folder is not self.root:
+            raise failure(errno.ENOENT, name)
+        return self.listing(folder)
+
+    def _to_make(self, folder: Node, name: bytes) -> Listing:
+        listing = self._to_change(folder, name)
+        if listing.shows(name):
+            raise failure(errno.EEXIST, name)
+        return listing
+
+    def _sets_group(self, folder: Node) -> bool:
+        if folder.set_group is None:
+            mode = os.fstat(self.descriptor(folder, 0)).st_mode
+            folder.set_group = bool(mode & stat.S_ISGID)
+        return folder.set_group
+
+    def _own(self, folder: Node, fd: int, by: Caller) -> bool:
+        """Give a new file to who made it; say whether that was to be done."""
+        if not self._is_root or (by.uid, by.gid) == self._ids:
+            return False
+        os.fchown(fd, by.uid, -1 if self._sets_group(folder) else by.gid)
+        return True
+
+    def _own_name(self, folder: Node, name: bytes, at: int, by: Caller) -> bool:
+        if not self._is_root or (by.uid, by.gid) == self._ids:
+            return False
+        group = -1 if self._sets_group(folder) else by.gid
+        os.chown(name, by.uid, group, dir_fd=at, follow_symlinks=False)
+        return True
+
+    def _made(self, folder: Node, listing: Listing, name: bytes, state: os.stat_result) -> Node:
+        """Remember what was made on the top branch."""
+        kind = stat.S_IFMT(state.st_mode)
+        # The number may have been another file's, of which nobody told us.
+        self._kept.pop(state.st_ino, None)
+        node = Node(folder, name, kind, self._number(0, state.st_ino), (0,))
+        listing.top[name] = (kind, state.st_ino)
+        return self._add(node)
+
+    def _new(self, folder: Node, listing: Listing, name: bytes, at: int, by: Caller) -> Node:
+        state = os.stat(name, dir_fd=at, follow_symlinks=False)
+        node = self._made(folder, listing, name, state)
+        self._uncover(listing, name, at)
+        if self.report is not None:
+            self._tell("create", self.path(node), pid=by.pid)
+        return node
+
+    def _uncover(self, listing: Listing, name: bytes, at: int) -> None:
+        """Remove the whiteout of a name that is there again."""
+        if name in listing.whiteouts:
+            with suppress(FileNotFoundError):
+                os.unlink(WHITEOUT_PREFIX + name, dir_fd=at)
+            listing.whiteouts.discard(name)
+
+    def _cover(self, listing: Listing, name: bytes, at: int) -> bool:
+        """Make a whiteout where something below has a name; say whether something has."""
+        if name not in listing.below:
+            return False
+        if name not in listing.whiteouts:
+            _mark(WHITEOUT_PREFIX + name, at)
+            listing.whiteouts.add(name)
+        return True
+
+    # --- deleting ---
+
+    def unlink(self, folder: Node, name: bytes, by: Caller = ROOT_CALLER) -> None:
+        """Delete a name of what is no folder.
+
+        Raises:
+            OSError: as unlink(2); ENAMETOOLONG where no whiteout can be made for it.
+        """
+        self._must_be_writable()
+        node = self.lookup(folder, name)
+        if node.is_folder:
+            raise failure(errno.EISDIR, name)
+        listing = self.listing(folder)
+        path = "" if self.report is None else self.path_in(folder, name)
+        at = self._to_delete(listing, folder, name, by)
+        covers = self._cover(listing, name, at)
+        self._lose_name(node, folder, name)
+        if name in listing.top:
+            os.unlink(name, dir_fd=at)
+            del listing.top[name]
+        self._told_deleted(listing, name, path, covers, by)
+
+    def rmdir(self, folder: Node, name: bytes, by: Caller = ROOT_CALLER) -> None:
+        """Delete a folder that shows nothing.
+
+        Raises:
+            OSError: as rmdir(2); ENAMETOOLONG where no whiteout can be made for it.
+        """
+        self._must_be_writable()
+        node = self.lookup(folder, name)
+        if not node.is_folder:
+            raise failure(errno.ENOTDIR, name)
+        inside = self.listing(node)
+        if not inside.is_empty:
+            raise failure(errno.ENOTEMPTY, name)
+        listing = self.listing(folder)
+        path = "" if self.report is None else self.path(node)
+        at = self._to_delete(listing, folder, name, by)
+        covers = self._cover(listing, name, at)
+        self._pin(node)
+        if name in listing.top:
+            if inside.whiteouts or inside.is_opaque:
+                self._discard(name, at, inside)
+            else:
+                os.rmdir(name, dir_fd=at)
+            del listing.top[name]
+        self._removed_folder(node, folder, name)
+        self._told_deleted(listing, name, path, covers, by)
+
+    def _to_delete(self, listing: Listing, folder: Node, name: bytes, by: Caller) -> int:
+        """Return the descriptor of a folder on top where a name is to go."""
+        if name in listing.below and len(WHITEOUT_PREFIX + name) > 255:
+            raise failure(errno.ENAMETOOLONG, name)
+        return self.copy_up_folder(folder, by, "open")
+
+    def _told_deleted(
+        self, listing: Listing, name: bytes, path: str, covers: bool, by: Caller
+    ) -> None:
+        if covers:
+            self._tell("whiteout", path, found=listing.below[name].stack[0], pid=by.pid)
+        else:
+            self._tell("delete", path, found=0, pid=by.pid)
+
+    def _discard(self, name: bytes, at: int, inside: Listing) -> None:
+        """Remove a folder of the top branch that holds nothing but marks."""
+        work, gone = self._work(), self._new_name()
+        os.rename(name, gone, src_dir_fd=at, dst_dir_fd=work)
+        for mark in inside.whiteouts:
+            os.unlink(gone + b"/" + WHITEOUT_PREFIX + mark, dir_fd=work)
+        if inside.is_opaque:
+            os.unlink(gone + b"/" + OPAQUE_MARKER, dir_fd=work)
+        os.rmdir(gone, dir_fd=work)
+
+    def _pin(self, node: Node) -> None:
+        """Keep what is held reachable once its last name is gone."""
+        if node.held > 0 and node.pin < 0 and node.parent is not None:
+            name, at = self._place(node)
+            node.pin = os.open(name, PATH_ONLY, dir_fd=at)
+
+    def _lose_name(self, node: Node, folder: Node, name: bytes) -> None:
+        """Take a name from a node, just before it goes."""
+        if not node.others:
+            self._pin(node)
+        if node.branch == 0:
+            if not node.others:
+                state = self._stat(node)
+                if state.st_nlink == 1:
+                    self._kept.pop(state.st_ino, None)
+        elif node.real is not None:
+            self._gone_links[node.real] = self._gone_links.get(node.real, 0) + 1
+        del folder.children[name]
+        if node.parent is folder and node.name == name:
+            if node.others:
+                node.parent, node.name = node.others.pop(0)
+            elif node.held > 0:
+                node.parent = None
+            else:
+                self._drop(node)
+                node.parent = None
+        else:
+            node.others.remove((folder, name))
+
+    def _removed_folder(self, node: Node, folder: Node, name: bytes) -> None:
+        folder.children.pop(name, None)
+        self._unlist(node)
+        self._close_descriptors(node)
+        if node.held <= 0:
+            self._drop(node)
+        node.children.clear()
+        node.parent = None
+
+    # --- renaming ---
+
+    def rename(
+        self,
+        folder: Node,
+        name: bytes,
+        to_folder: Node,
+        to_name: bytes,
+        flags: int = 0,
+        by: Caller = ROOT_CALLER,
+    ) -> None:
+        """Rename; files are copied up first.
+
+        Args:
+            folder: where it is.
+            name: as it is.
+            to_folder: where it goes.
+            to_name: its new name.
+            flags: RENAME_NOREPLACE or RENAME_EXCHANGE.
+            by: who asks.
+
+        Raises:
+            OSError: as rename(2); EXDEV for a folder of which a part is below.
+        """
+        if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE) or flags == 3:
+            raise failure(errno.EINVAL)
+        to_listing = self._to_change(to_folder, to_name)
+        node = self.lookup(folder, name)
+        listing = self.listing(folder)
+        there = self.lookup(to_folder, to_name) if to_listing.shows(to_name) else None
+        if there is None and flags & RENAME_EXCHANGE:
+            raise failure(errno.ENOENT, to_name)
+        if there is not None and flags & RENAME_NOREPLACE:
+            raise failure(errno.EEXIST, to_name)
+        if there is node:
+            return
+        self._check_folder(node, to_folder)
+        if flags & RENAME_EXCHANGE:
+            assert there is not None
+            check_new(name)
+            self._check_folder(there, folder)
+            self._exchange(node, folder, name, there, to_folder, to_name, by)
+            return
+        if there is not None:
+            if there.is_folder and not node.is_folder:
+                raise failure(errno.EISDIR, to_name)
+            if node.is_folder and not there.is_folder:
+                raise failure(errno.ENOTDIR, to_name)
+            if there.is_folder and not self.listing(there).is_empty:
+                raise failure(errno.ENOTEMPTY, to_name)
+        path = "" if self.report is None else self.path_in(folder, name)
+        at = self._to_delete(listing, folder, name, by)
+        to_at = self.copy_up_folder(to_folder, by, "rename")
+        self.copy_up(node, by, "rename")
+        # Descriptors that were asked for since may have closed the first.
+        at, to_at = self.descriptor(folder, 0), self.descriptor(to_folder, 0)
+        covers = self._cover(listing, name, at)
+        hides = node.is_folder and to_name in to_listing.below
+        if hides:
+            self._make_opaque(node)
+        if there is not None:
+            self._make_way(there, to_folder, to_listing, to_name, to_at)
+        os.rename(name, to_name, src_dir_fd=at, dst_dir_fd=to_at)
+        to_listing.top[to_name] = listing.top.pop(name)
+        self._renamed(node, folder, name, to_folder, to_name)
+        self._uncover(to_listing, to_name, to_at)
+        if self.report is not None:
+            now = self.path_in(to_folder, to_name)
+            self._tell("rename", now, from_path=path, pid=by.pid)
+            if covers:
+                self._tell("whiteout", path, found=listing.below[name].stack[0], pid=by.pid)
+            if hides:
+                self._tell("opaque", now, found=to_listing.below[to_name].stack[0], pid=by.pid)
+
+    def _check_folder(self, node: Node, to_folder: Node) -> None:
+        """Refuse what can't be done with a folder."""
+        if not node.is_folder:
+            return
+        at: Node | None = to_folder
+        while at is not None:
+            if at is node:
+                raise failure(errno.EINVAL, node.name)
+            at = at.parent
+        self.listing(node)
+        if node.stack != (0,):
+            raise failure(errno.EXDEV, node.name)
+
+    def _make_opaque(self, folder: Node) -> None:
+        listing = self.listing(folder)
+        if not listing.is_opaque:
+            _mark(OPAQUE_MARKER, self.descriptor(folder, 0))
+            listing.is_opaque = True
+
+    def _make_way(self, there: Node, folder: Node, listing: Listing, name: bytes, at: int) -> None:
+        """Take away what a rename replaces, as far as the rename doesn't do it."""
+        if not there.is_folder:
+            self._lose_name(there, folder, name)
+            return
+        inside = self.listing(there)
+        self._pin(there)
+        if name in listing.top and (inside.whiteouts or inside.is_opaque):
+            self._cover(listing, name, at)
+            self._discard(name, at, inside)
+            del listing.top[name]
+        self._removed_folder(there, folder, name)
+
+    def _renamed(
+        self, node: Node, folder: Node, name: bytes, to_folder: Node, to_name: bytes
+    ) -> None:
+        """Remember a node under its new name."""
+        folder.children.pop(name, None)
+        to_folder.children[to_name] = node
+        if node.parent is folder and node.name == name:
+            node.parent, node.name = to_folder, to_name
+        else:
+            node.others.remove((folder, name))
+            node.others.append((to_folder, to_name))
+
+    def _exchange(
+        self,
+        node: Node,
+        folder: Node,
+        name: bytes,
+        there: Node,
+        to_folder: Node,
+        to_name: bytes,
+        by: Caller,
+    ) -> None:
+        self.copy_up(node, by, "rename")
+        self.copy_up(there, by, "rename")
+        listing, to_listing = self.listing(folder), self.listing(to_folder)
+        hides = []
+        for moved, goes_to, as_name in ((node, to_listing, to_name), (there, listing, name)):
+            if moved.is_folder and as_name in goes_to.below:
+                self._make_opaque(moved)
+                hides.append(moved)
+        at, to_at = self.descriptor(folder, 0), self.descriptor(to_folder, 0)
+        _rename(name, at, to_name, to_at, RENAME_EXCHANGE)
+        listing.top[name], to_listing.top[to_name] = to_listing.top[to_name], listing.top[name]
+        self._renamed(node, folder, name, to_folder, to_name)
+        if there.parent is to_folder and there.name == to_name:
+            there.parent, there.name = folder, name
+        else:
+            there.others.remove((to_folder, to_name))
+            there.others.append((folder, name))
+        folder.children[name] = there
+        if self.report is not None:
+            path, to_path = self.path_in(folder, name), self.path_in(to_folder, to_name)
+            self._tell("rename", to_path, from_path=path, pid=by.pid)
+            self._tell("rename", path, from_path=to_path, pid=by.pid)
+            for moved in hides:
+                self._tell("opaque", self.path(moved), pid=by.pid)
+
+
+def _mark(name: bytes, at: int) -> None:
+    """Make an empty file that says something."""
+    with suppress(FileExistsError):
+        os.close(os.open(name, _MAKE_MARK, 0o600, dir_fd=at))
+
+
+def _rename(name: bytes, at: int, to_name: bytes, to_at: int, flags: int) -> None:
+    """Rename by renameat2(2)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        raise failure(errno.EINVAL)
+    if libc.renameat2(at, name, to_at, to_name, flags) < 0:
+        raise failure(ctypes.get_errno(), name)

@@ -1,0 +1,338 @@
+"""Copy-up: bringing what lies on a read-only branch to the top one, as it is."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from layerview.unionfs.copying import DataCopier, copy_attributes
+from layerview.unionfs.links import several_names
+from layerview.unionfs.listing import Below
+from layerview.unionfs.names import WORK, failure
+from layerview.unionfs.node import Caller, Node
+from layerview.unionfs.steps import Step
+from layerview.unionfs.tree import OPEN_FOLDER, PATH_ONLY, Tree
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_MAKE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_TELL_EACH = 20_000_000
+"""Nanoseconds between steps that tell how far a copy is."""
+
+
+class CopyUp(Tree):
+    """A tree whose nodes can be brought to the top branch.
+
+    A copy is made beside, in WORK, and put into its place when it is whole: whenever this ends,
+    the union shows either the old file or the new one.
+    """
+
+    def __init__(
+        self,
+        branches: Sequence[int],
+        *,
+        report: Callable[[Step], None] | None = None,
+        writable: bool = True,
+    ) -> None:
+        super().__init__(branches, report=report, writable=writable)
+        self._work_fd = -1
+        self._last_name = 0
+        self._is_root = os.geteuid() == 0
+        self._copier = DataCopier()
+        self._links: dict[int, dict[int, list[bytes]]] = {}
+        """For each branch that was looked through: its files with several names."""
+        if writable:
+            self._clean()
+
+    def _clean(self) -> None:
+        """Remove what a process left in WORK that was killed."""
+        try:
+            work = os.open(WORK, OPEN_FOLDER, dir_fd=self._branches[0])
+        except OSError:
+            return
+        import shutil
+
+        try:
+            for name in os.listdir(f"/proc/self/fd/{work}"):
+                with suppress(NotADirectoryError):
+                    shutil.rmtree(name, dir_fd=work)
+                    continue
+                os.unlink(name, dir_fd=work)
+        finally:
+            os.close(work)
+
+    def _work(self) -> int:
+        """Return the descriptor of WORK."""
+        if self._work_fd < 0:
+            top = self._branches[0]
+            before = os.fstat(top)
+            with suppress(FileExistsError):
+                os.mkdir(WORK, 0o700, dir_fd=top)
+                self._set_times(top, before)
+            self._work_fd = os.open(WORK, OPEN_FOLDER, dir_fd=top)
+        return self._work_fd
+
+    def _new_name(self) -> bytes:
+        """Return a name that nothing in WORK has."""
+        self._last_name += 1
+        return b"%d" % self._last_name
+
+    @staticmethod
+    def _set_times(folder: int, state: os.stat_result) -> None:
+        os.utime(b".", ns=(state.st_atime_ns, state.st_mtime_ns), dir_fd=folder)
+
+    def _put(self, name: bytes, folder: Node, to_name: bytes) -> None:
+        """Move something out of WORK to its place; the folder's times stay."""
+        fd = self.descriptor(folder, 0)
+        before = os.fstat(fd)
+        os.rename(name, to_name, src_dir_fd=self._work(), dst_dir_fd=fd)
+        self._set_times(fd, before)
+
+    def _must_be_writable(self) -> None:
+        if not self.writable:
+            raise failure(errno.EROFS)
+
+    def copy_up_folder(self, folder: Node, by: Caller, cause: str) -> int:
+        """Bring a folder and those above it to the top; return its descriptor there.
+
+        Raises:
+            OSError: ENOENT when it is deleted, EROFS; as making it.
+        """
+        self._must_be_writable()
+        missing = []
+        at = folder
+        while at.branch:
+            missing.append(at)
+            if at.parent is None:
+                raise failure(errno.ENOENT, at.name)
+            at = at.parent
+        if folder.parent is None and folder is not self.root:
+            raise failure(errno.ENOENT, folder.name)
+        for at in reversed(missing):
+            self._copy_folder(at, by, cause)
+        return self.descriptor(folder, 0)
+
+    def _copy_folder(self, folder: Node, by: Caller, cause: str) -> None:
+        started = time.perf_counter_ns()
+        parent = folder.parent
+        assert parent is not None
+        found = folder.branch
+        source = self.descriptor(folder, found)
+        state = os.fstat(source)
+        work, name = self._work(), self._new_name()
+        os.mkdir(name, 0o700, dir_fd=work)
+        try:
+            original = b"/proc/self/fd/%d/." % source
+            copy_attributes(original, state, name, work, root=self._is_root)
+            ino = os.stat(name, dir_fd=work).st_ino
+            self._put(name, parent, folder.name)
+        except BaseException:
+            os.rmdir(name, dir_fd=work)
+            raise
+        folder.branch = 0
+        folder.stack = (0, *folder.stack)
+        if parent.listing is not None:
+            parent.listing.top[folder.name] = (stat.S_IFDIR, ino)
+        self._tell(
+            "copy_up",
+            self.path(folder),
+            found=found,
+            copied=0,
+            started=started,
+            pid=by.pid,
+            cause=cause,
+        )
+
+    def copy_up(self, node: Node, by: Caller, cause: str, size: int | None = None) -> None:
+        """Bring a node to the top branch, its parents first.
+
+        Args:
+            node: it may lie there already.
+            by: who asked for it.
+            cause: open, truncate, metadata, rename or link.
+            size: how many bytes of its data are wanted; None: all.
+
+        Raises:
+            OSError: as what it is made of; EROFS. Then nothing is changed.
+        """
+        if node.branch == 0:
+            self._must_be_writable()
+            return
+        if node.is_folder:
+            self.copy_up_folder(node, by, cause)
+            return
+        self._must_be_writable()
+        started = time.perf_counter_ns()
+        found = node.branch
+        if node.parent is None:
+            self._copy_nameless(node, size)
+            return
+        path = "" if self.report is None else self.path(node)
+        self.copy_up_folder(node.parent, by, cause)
+        source = self.descriptor(node.parent, found)
+        state = os.stat(node.name, dir_fd=source, follow_symlinks=False)
+        work, name = self._work(), self._new_name()
+        try:
+            copied = self._copy(node, state, source, name, path, size)
+            made = os.stat(name, dir_fd=work, follow_symlinks=False)
+            self._put(name, node.parent, node.name)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=work)
+            raise
+        node.branch = 0
+        node.stack = (0,)
+        self._kept[made.st_ino] = node.ino
+        if node.parent.listing is not None:
+            node.parent.listing.top[node.name] = (node.kind, made.st_ino)
+        self._tell(
+            "copy_up",
+            path,
+            found=found,
+            copied=copied,
+            started=started,
+            pid=by.pid,
+            cause=cause,
+        )
+        if state.st_nlink > 1:
+            self._bring_names(node, found, state, made, by, cause)
+
+    def _copy(
+        self,
+        node: Node,
+        state: os.stat_result,
+        source: int,
+        name: bytes,
+        path: str,
+        size: int | None,
+    ) -> int:
+        """Make the copy in WORK; return how many bytes of data were copied."""
+        work = self._work()
+        copied = 0
+        if node.kind == stat.S_IFREG:
+            to = os.open(name, _MAKE, 0o600, dir_fd=work)
+            try:
+                wanted = state.st_size if size is None else min(size, state.st_size)
+                if wanted:
+                    read = os.open(node.name, _READ, dir_fd=source)
+                    try:
+                        copied = self._copier.copy(read, to, wanted, self._progress(path, wanted))
+                    finally:
+                        os.close(read)
+            finally:
+                os.close(to)
+        elif node.kind == stat.S_IFLNK:
+            os.symlink(os.readlink(node.name, dir_fd=source), name, dir_fd=work)
+        else:
+            os.mknod(name, node.kind | 0o600, state.st_rdev, dir_fd=work)
+        original = b"/proc/self/fd/%d/%s" % (source, node.name)
+        copy_attributes(original, state, name, work, root=self._is_root)
+        return copied
+
+    def _progress(self, path: str, total: int) -> Callable[[int], None] | None:
+        if self.report is None:
+            return None
+        told = time.perf_counter_ns()
+
+        def moved(done: int) -> None:
+            nonlocal told
+            if done < total and time.perf_counter_ns() - told >= _TELL_EACH:
+                told = time.perf_counter_ns()
+                self._tell("copying", path, copied=done, total=total)
+
+        return moved
+
+    def _copy_nameless(self, node: Node, size: int | None) -> None:
+        """Copy what is deleted and still held; the copy has no name either."""
+        if node.pin < 0:
+            raise failure(errno.ENOENT, node.name)
+        work, name = self._work(), self._new_name()
+        original = b"/proc/self/fd/%d" % node.pin
+        state = os.fstat(node.pin)
+        if node.kind != stat.S_IFREG:
+            raise failure(errno.EROFS, node.name)
+        to = os.open(name, _MAKE, 0o600, dir_fd=work)
+        try:
+            read = os.open(original, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self._copier.copy(read, to, state.st_size if size is None else size)
+            finally:
+                os.close(read)
+            os.fchmod(to, stat.S_IMODE(state.st_mode))
+            if self._is_root:
+                os.fchown(to, state.st_uid, state.st_gid)
+            pin = os.open(name, PATH_ONLY, dir_fd=work)
+        finally:
+            os.close(to)
+            os.unlink(name, dir_fd=work)
+        os.close(node.pin)
+        node.pin = pin
+        node.branch, node.stack = 0, (0,)
+
+    # --- hard links ---
+
+    def _bring_names(
+        self,
+        node: Node,
+        found: int,
+        state: os.stat_result,
+        made: os.stat_result,
+        by: Caller,
+        cause: str,
+    ) -> None:
+        """Give all other names of a file that was copied up to the copy: it stays one file."""
+        if node.real is not None and self._by_real.get(node.real) is node:
+            del self._by_real[node.real]
+        node.real = (made.st_dev, made.st_ino)
+        self._by_real[node.real] = node
+        if found not in self._links:
+            self._links[found] = several_names(self._branches[found])
+        assert node.parent is not None
+        wanted = Below((found,), node.kind, state.st_ino)
+        for path in self._links[found].get(state.st_ino, ()):
+            *way, name = path.split(b"/")
+            folder = self.root
+            try:
+                for part in way:
+                    folder = self.lookup(folder, part)
+                listing = self.listing(folder)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                    continue
+                raise
+            if (
+                found not in folder.stack
+                or name in listing.top
+                or name in listing.whiteouts
+                or listing.below.get(name) != wanted
+            ):
+                # Something else stands there, or nothing.
+                continue
+            self._bring_name(node, folder, name, found, by, cause)
+
+    def _bring_name(
+        self, node: Node, folder: Node, name: bytes, found: int, by: Caller, cause: str
+    ) -> None:
+        started = time.perf_counter_ns()
+        fd = self.copy_up_folder(folder, by, cause)
+        before = os.fstat(fd)
+        source, source_fd = self._place(node)
+        os.link(source, name, src_dir_fd=source_fd, dst_dir_fd=fd, follow_symlinks=False)
+        self._set_times(fd, before)
+        if folder.listing is not None:
+            folder.listing.top[name] = (node.kind, os.stat(name, dir_fd=fd).st_ino)
+        if folder.children.get(name) is not node:
+            folder.children[name] = node
+            node.others.append((folder, name))
+        self._tell(
+            "copy_up",
+            self.path_in(folder, name),
+            found=found,
+            copied=0,
+            started=started,
+            pid=by.pid,
+            cause=cause,
+        )
