@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import threading
 import time
+from _thread import allocate_lock
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
@@ -55,7 +55,7 @@ class MountedTrees:
         """
         self._places = places
         self._unmount = unmount
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._mounted: dict[str, _Mounted] = {}
 
     def enter(self, id: str, mount: Callable[[], None], *, read_only: bool) -> None:

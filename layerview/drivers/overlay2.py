@@ -10,9 +10,7 @@ overlay2/ID/diff                      the layer's own files
 
 from __future__ import annotations
 
-import base64
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -23,6 +21,7 @@ from layerview.drivers.base import (
     folder_size,
     ids_in,
     is_folder,
+    is_id,
     make_folder,
     naive_changes,
     naive_diff,
@@ -50,6 +49,7 @@ from layerview.drivers.removal import remove_tree
 from layerview.errors import DamageError, LayerviewError, LimitError
 from layerview.layer.whiteouts import Whiteouts
 from layerview.progress import QUIET, Progress
+from layerview.text import consists_of
 
 if TYPE_CHECKING:
     from layerview.layer.apply import Applied
@@ -60,8 +60,7 @@ if TYPE_CHECKING:
 MAX_DEPTH = 128
 """Layers below one, as in Docker's driver."""
 
-_LINK = re.compile(r"l/[A-Z2-7]{26}", re.ASCII)
-_TARGET = re.compile(r"\.\./((?:[a-f0-9]{64}|[a-z0-9]{25})(?:-init)?)/diff", re.ASCII)
+_BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _MOST = 64 * 1024
 """Bytes of a `lower` file that are read: Docker's longest has 3,711."""
 
@@ -112,7 +111,7 @@ class Overlay2:
         except FileNotFoundError:
             return []
         links = text.split(":")
-        if not all(_LINK.fullmatch(link) for link in links):
+        if not all(map(_is_link, links)):
             raise DamageError(f"{path}: not a list of short links (l/…)")
         return links
 
@@ -123,10 +122,10 @@ class Overlay2:
             target = os.readlink(path)
         except OSError as error:
             raise DamageError(f"{path}: {(error.strerror or '').lower()}") from None
-        match = _TARGET.fullmatch(target)
-        if match is None:
+        id = target[len("../") : -len("/diff")]
+        if target != f"../{id}/diff" or not is_id(id):
             raise DamageError(f"{path}: leads to no layer of this driver")
-        return match[1]
+        return id
 
     def _places(self, id: str) -> Places:
         return Places(self._dir(id), self._dir(id, "link"), self._dir(id, "merged"))
@@ -154,7 +153,7 @@ class Overlay2:
         make_folder(os.path.join(folder, "diff"), 0o755)
         if parent is not None:
             take_over(self.layer_folder(parent), os.path.join(folder, "diff"))
-        short = base64.b32encode(os.urandom(17))[:26].decode()
+        short = "".join(_BASE32[byte % 32] for byte in os.urandom(26))
         # `link` first: whoever clears up after a crash finds the short link by it.
         write_file(os.path.join(folder, "link"), short, 0o644)
         os.symlink(f"../{id}/diff", os.path.join(self.home, "l", short))
@@ -174,7 +173,7 @@ class Overlay2:
                 short = file.read(64).decode("utf-8", "replace")
         except FileNotFoundError:
             raise DamageError(f"{path}: not there") from None
-        if not _LINK.fullmatch(f"l/{short}") or self._linked(f"l/{short}") != id:
+        if not _is_link(f"l/{short}") or self._linked(f"l/{short}") != id:
             raise DamageError(f"{path}: not the short link of its layer")
         return short
 
@@ -343,7 +342,7 @@ class Overlay2:
         try:
             with open(self._dir(id, "link"), "rb") as file:
                 names = [file.read(64).decode("utf-8", "replace")]
-            if not _LINK.fullmatch(f"l/{names[0]}"):
+            if not _is_link(f"l/{names[0]}"):
                 raise FileNotFoundError
         except OSError:
             try:
@@ -368,3 +367,8 @@ def _forget_volatile(work: str) -> None:
         os.unlink(os.path.join(marks, "volatile/dirty"))
     with suppress(OSError):
         os.rmdir(os.path.join(marks, "volatile"))
+
+
+def _is_link(text: str) -> bool:
+    short = text[2:]
+    return text == f"l/{short}" and len(short) == 26 and consists_of(short, _BASE32)
