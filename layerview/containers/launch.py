@@ -33,7 +33,9 @@ from layerview.containers.calls import (
     CLONE_NEWNS,
     CLONE_NEWPID,
     CLONE_NEWUTS,
+    OPEN_PATH,
     WAIT_ALL,
+    attach,
     clone_tree,
     fork_into,
     setns,
@@ -111,8 +113,7 @@ def launch(
                 _keepers.add(keeper)
                 firsts.close()
                 # Both processes are about to begin meanwhile.
-                if plan.runtime == "layerview":
-                    _send_tree(here, keepers, plan, driver)
+                _send_tree(here, keepers, plan, driver)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             while piece := _received(here)[0]:
                 said += piece
@@ -157,13 +158,20 @@ def _high(fd: int) -> int:
 
 
 def _send_tree(keeper: socket.socket, first: socket.socket, plan: Plan, driver: Driver) -> None:
-    """Make the container's tree for its first process; the keeper gets what keeps it in use."""
+    """Make the container's tree for its first process; the keeper gets what keeps it in use.
+
+    A runtime has the tree from the keeper, which then gets both.
+    """
     with driver.detached(plan.mount_id, volatile=plan.volatile) as tree, suppress(BrokenPipeError):
         if tree is None:
             keeper.send(_NO_TREE)
-        else:
+            return
+        given = list(driver.descriptors(plan.mount_id))
+        if plan.runtime == "layerview":
             socket.send_fds(first, [_TREE], [tree])
-            socket.send_fds(keeper, [_TREE], driver.descriptors(plan.mount_id))
+        else:
+            given.insert(0, tree)
+        socket.send_fds(keeper, [_TREE], given)
 
 
 def _received(line: socket.socket) -> tuple[bytes, list[int]]:
@@ -320,7 +328,7 @@ def _keep(
         if first is not None:
             started = _own(plan, driver, kept, caller, first)
         else:
-            started = _by_runtime(plan, driver, kept, inside)
+            started = _by_runtime(plan, driver, kept, caller, inside)
         for fd in inside:
             if fd >= 0:
                 os.close(fd)
@@ -360,13 +368,30 @@ def _own(
 
 
 def _by_runtime(
-    plan: Plan, driver: Driver, kept: list[int], inside: tuple[int, int, int]
+    plan: Plan,
+    driver: Driver,
+    kept: list[int],
+    caller: socket.socket,
+    inside: tuple[int, int, int],
 ) -> tuple[int, int, int, int]:
     """Have a runtime start the first process; return the same."""
     from layerview.containers.by_runtime import start_by_runtime
 
     stdin, stdout, stderr = inside
-    root = _mount(plan, driver, kept)
+    said, given = _received(caller)
+    if said == _NO_TREE:
+        root = _mount(plan, driver, kept)
+    elif not said:
+        os._exit(1)
+    else:
+        # What lies below it is nothing to see in here.
+        root = driver.layer_folder(plan.mount_id)
+        tree, *held = given
+        kept += held
+        place = os.open(root, OPEN_PATH)
+        attach(tree, place)
+        os.close(place)
+        os.close(tree)
     listener = _listen(plan.run)
     reset_signals()
     if stdin < 0 and not plan.tty:

@@ -232,12 +232,12 @@ def _hindered(code: int, place: str, user: bool) -> tuple[str, str]:
     if code == errno.ENODEV:
         return (
             "this kernel has no overlayfs",
-            "modprobe overlay, or use vfs",
+            "modprobe overlay, or use aufs or vfs",
         )
     if code == errno.ENOTSUP:
         return (
             f"{kind} at {place} keeps no extended attributes for overlayfs",
-            "put the area on ext4, xfs or btrfs (--root), or use vfs",
+            "put the area on ext4, xfs or btrfs (--root), or use aufs or vfs",
         )
     if code in (errno.EPERM, errno.EACCES):
         if user:
@@ -257,11 +257,11 @@ def _hindered(code: int, place: str, user: bool) -> tuple[str, str]:
     if code in (errno.EINVAL, errno.ESTALE):
         return (
             f"overlayfs cannot write on {kind} at {place}",
-            "put the area on ext4, xfs or btrfs (--root), or use vfs",
+            "put the area on ext4, xfs or btrfs (--root), or use aufs or vfs",
         )
     return (
         f"overlayfs on {kind} at {place}: {os.strerror(code).lower()}",
-        "put the area elsewhere (--root), or use vfs",
+        "put the area elsewhere (--root), or use aufs or vfs",
     )
 
 

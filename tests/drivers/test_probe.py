@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -64,7 +65,7 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
 
 
 @needs_root
-def test_on_an_overlay_vfs_is_what_works(tmp_path: Path) -> None:
+def test_on_an_overlay_a_union_of_our_own_works_and_vfs(tmp_path: Path) -> None:
     for name in ("lower", "upper", "work", "merged"):
         (tmp_path / name).mkdir()
     options = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
@@ -75,8 +76,9 @@ def test_on_an_overlay_vfs_is_what_works(tmp_path: Path) -> None:
         assert not found["overlay2"].works
         assert "overlay" in found["overlay2"].reason
         assert "vfs" in found["overlay2"].remedy
-        assert found["vfs"].default
-        assert choose_driver(merged, None).name == "vfs"
+        assert found["aufs"].default
+        assert found["vfs"].works
+        assert choose_driver(merged, None).name == "aufs"
         assert os.listdir(merged) == []
     finally:
         subprocess.run(["umount", "-l", merged], check=True)
@@ -106,11 +108,42 @@ def test_which_driver_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("LAYERVIEW_DRIVER", "ext4")
     with pytest.raises(UsageError, match="no storage driver is called 'ext4'"):
         choose_driver(root, None)
-    for name in NAMES[2:]:
+    for name in NAMES[3:]:
         with pytest.raises(LayerviewError, match=f"driver {name}: not bundled yet.*; .*"):
             make_driver(name, root)
         with pytest.raises(LayerviewError, match="not bundled yet"):
             choose_driver(root, name)
+
+
+@needs_root
+def test_without_fuse_there_is_no_aufs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("layerview.unionfs.fuse.mount.DEVICE", str(tmp_path / "fuse"))
+    found = {finding.name: finding for finding in probe.probe(str(tmp_path))}
+    assert not found["aufs"].works
+    assert f"there is no {tmp_path}/fuse" in found["aufs"].reason
+    assert found["aufs"].remedy.endswith(", or use vfs")
+    with pytest.raises(LayerviewError, match="driver aufs: there is no"):
+        choose_driver(str(tmp_path), "aufs")
+
+
+@needs_root
+def test_ordinary_users_have_aufs_where_the_device_is_open_to_them(tmp_path: Path) -> None:
+    before = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
+    try:
+        for mode in (0o600, 0o666):
+            os.chmod("/dev/fuse", mode)
+            found = {finding.name: finding for finding in probe.probe(str(tmp_path))}
+            assert found["aufs"].rootless is (mode == 0o666)
+            with readable_site() as site:
+                words = ["-m", "layerview", "drivers", "--json", "--root", "/var/tmp"]
+                said = json.loads(as_user(user("lvuser"), site, *words).stdout)
+            (aufs,) = (item for item in said if item["name"] == "aufs")
+            assert aufs["works"] is aufs["rootless"] is (mode == 0o666), aufs
+            if mode == 0o600:
+                assert "/dev/fuse" in aufs["reason"]
+                assert "chmod 666 /dev/fuse" in aufs["remedy"]
+    finally:
+        os.chmod("/dev/fuse", before)
 
 
 @needs_root
@@ -120,9 +153,10 @@ def test_limits_of_users_count_for_rootless(
     assert probe.probe(str(tmp_path))[0].rootless
     limit = "kernel/unprivileged_userns_clone"
     monkeypatch.setattr(namespace, "_setting", lambda name: "0" if name == limit else None)
-    overlay2, vfs = probe.probe(str(tmp_path))[:2]
-    assert overlay2.works
-    assert not overlay2.rootless
+    overlay2, aufs, vfs = probe.probe(str(tmp_path))[:3]
+    for finding in (overlay2, aufs):
+        assert finding.works
+        assert not finding.rootless
     assert vfs.rootless
 
 
@@ -157,7 +191,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     keys = {"name", "works", "default", "reason", "remedy", "rootless", "copy_on_write"}
     assert all(set(item) >= keys for item in found)
     copies = [item["copy_on_write"] for item in found]
-    assert copies == ["file", "none", "file", "block", "block", "block"]
+    assert copies == ["file", "file", "none", "block", "block", "block"]
     shown = command("drivers", "--root", tmp_path)
     assert (shown.status, shown.errors) == (0, "")
     lines = shown.out.splitlines()
@@ -213,7 +247,7 @@ def test_a_trial_whose_process_is_killed_is_cleared_up_and_said(
     monkeypatch.setattr("layerview.drivers.probe.mount_overlay", die)
     with pytest.raises(LayerviewError, match=r"trying it was stopped .*; try again, or use vfs"):
         choose_driver(str(tmp_path), "overlay2")
-    assert choose_driver(str(tmp_path), None).name == "vfs"
+    assert choose_driver(str(tmp_path), None).name == "aufs"
     assert [path.name for path in tmp_path.iterdir()] == ["reached"]
 
 
