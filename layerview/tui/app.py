@@ -23,6 +23,7 @@ from layerview.tui.themes import DARK, LIGHT, THEMES, own_variables
 if TYPE_CHECKING:
     from layerview.sources.image import Image
     from layerview.sources.opening import ImageOpening
+    from layerview.tui.screens.live_open import LiveChoice, LiveFound, LiveMissing
     from layerview.tui.widgets.chrome import AreaBar
     from layerview.tui.worker import WorkerProcess
 
@@ -231,6 +232,22 @@ class LayerviewApp(App[None]):
         self._show_area(ContainersScreen, ContainersScreen)
         if id and isinstance(self.screen, ContainersScreen):
             self.screen.choose(id)
+
+    def on_live_found(self, message: LiveFound) -> None:
+        """Show a container live."""
+        from layerview.tui.screens.live_open import show_found
+
+        show_found(self, message)
+
+    def on_live_choice(self, message: LiveChoice) -> None:
+        """Ask which container is to be shown live."""
+        from layerview.tui.screens.live_open import ask_which
+
+        ask_which(self, message.targets)
+
+    def on_live_missing(self, message: LiveMissing) -> None:
+        """Say why a container can't be shown live."""
+        self.notify(message.reason, title="Not watched", severity="error", markup=False)
 
     def action_volumes(self) -> None:
         """Go to the volumes."""

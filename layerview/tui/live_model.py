@@ -86,6 +86,8 @@ class LiveModel:
         """Events that are in view: in a pause more are kept than are shown."""
         self.told: int | None = None
         """The number of the event that was stepped to."""
+        self.last_news = -1
+        """The number of the last event that was not there before; -1 while there is none."""
         self.ledger = Ledger()
         """The totals of what is in view."""
         self.to_volumes: Counter[int] = Counter()
@@ -134,6 +136,8 @@ class LiveModel:
         volume = volume_of(event, self.target.volumes) if event.volume else None
         if volume is not None and not event.held:
             self.to_volumes[volume] += event.size or event.written or 0
+        if not event.held:
+            self.last_news = number
         self._note_write(number, event)
         self.teller.add(number, event)
 

@@ -33,7 +33,7 @@ class Files(NamedTuple):
     move: bytes = b"etc/nsswitch.conf"
     remove: bytes = b"etc/shells"
     folder: bytes = b"usr/share/doc"
-    big: bytes = b"var/cache/debconf/templates.dat"
+    big: bytes = b"srv/data/places.db"
 
 
 class Try(NamedTuple):

@@ -45,6 +45,11 @@ if TYPE_CHECKING:
 EVERY = 1.0
 """Seconds between two looks at the containers."""
 
+_FOR_CHOSEN = frozenset(
+    ("start", "stop", "kill", "log", "live", "changes", "commit", "remove", "rename")
+)
+"""What is done to containers, and to nothing where there are none."""
+
 _TITLES = {"shell": "Shell", "terminal": "Terminal", "log": "Log"}
 
 
@@ -58,6 +63,8 @@ class ContainersScreen(ContainersWork):
         Binding("S", "start", "start", id="containers.start"),
         Binding("K", "stop", "stop", id="containers.stop"),
         Binding("l", "log", "log", id="containers.log"),
+        Binding("L", "live", "live", id="containers.live"),
+        Binding("W", "watch", "watch any container", show=False, id="containers.watch"),
         Binding("c", "changes", "changes", id="containers.changes"),
         Binding("C", "commit", "commit", id="containers.commit"),
         Binding("delete", "remove", "remove", key_display="Del", id="containers.remove"),
@@ -198,7 +205,17 @@ class ContainersScreen(ContainersWork):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Dim the keys that do nothing to what is chosen."""
-        if action not in ("start", "stop", "kill", "log", "changes", "commit", "remove", "rename"):
+        if action not in (
+            "start",
+            "stop",
+            "kill",
+            "log",
+            "live",
+            "changes",
+            "commit",
+            "remove",
+            "rename",
+        ):
             return True
         if not self.is_mounted or not self.query(ContainerTable):
             return None
@@ -536,6 +553,20 @@ class ContainersScreen(ContainersWork):
                 self._do(["rm", "--json", *force], lines, "Removed", "removing")
 
         self.app.push_screen(Confirm(f"Remove {name}?", words, "Remove"), answer)
+
+    def action_live(self) -> None:
+        """Watch what the container copies up."""
+        from layerview.tui.screens.live_open import open_container
+
+        line = self.query_one(ContainerTable).current
+        if line is not None:
+            open_container(self.app, line.id, started=line.started if line.runs else None)
+
+    def action_watch(self) -> None:
+        """Choose among all containers that run, Docker's and Podman's too."""
+        from layerview.tui.screens.live_open import choose_container
+
+        choose_container(self.app)
 
     def action_changes(self) -> None:
         """Show what the container changed of its image."""

@@ -38,6 +38,9 @@ class Keys(Painted):
     SHORT: ClassVar[dict[str, tuple[str, str]]] = {
         "image.layer": ("l", "layer"),
         "app.palette": ("^P", "all"),
+        "live.pane": ("F2", "shell"),
+        "live.slow": ("m", "slow"),
+        "live.events": ("e", "events"),
         "tree.choose": ("Enter", "content"),
         "images.open_file": ("o", "open file"),
     }
@@ -45,6 +48,12 @@ class Keys(Painted):
 
     LEAVE_OUT: ClassVar[tuple[str, ...]] = (
         "app.quit",
+        "live.new",
+        "live.changes",
+        "live.stop",
+        "live.lanes",
+        "live.tries",
+        "events.choose",
         "image.diff",
         "images.diff",
         "image.extract",
