@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from layerview.watch.events import Record
+
 CREATED = 1
 MOVED = 2
 WRITTEN = 4
@@ -18,10 +20,42 @@ class Hint(NamedTuple):
     """0: nothing but that something happened."""
     pid: int | None = None
     command: str | None = None
-    copied: bool | None = None
-    """Whether data was copied to make it; None: not known."""
-    duration_ns: int | None = None
-    """How long that took."""
 
 
 NOTHING = Hint()
+
+
+class Batch:
+    """What was heard about some watched folders since the last time."""
+
+    def __init__(self) -> None:
+        self.paths: list[dict[bytes, Hint]] = []
+        """By watched folder: by path, in the order heard."""
+        self.names: dict[tuple[bytes, bytes], Hint] = {}
+        """By a folder's identity and a name in it: what was heard of folders not known yet."""
+        self.rescan = False
+        """Something was missed: all must be looked at."""
+        self.records: list[Record] = []
+        """What else is to be told."""
+
+    def add(self, at: int, path: bytes, hint: Hint) -> None:
+        """Add a hint about a path of a watched folder."""
+        while len(self.paths) <= at:
+            self.paths.append({})
+        known = self.paths[at]
+        known[path] = merged(known[path], hint) if path in known else hint
+
+    def __bool__(self) -> bool:
+        return self.rescan or any(self.paths)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.paths))
+
+
+def merged(one: Hint, other: Hint) -> Hint:
+    """Put two hints about one path into one; who was first is named."""
+    return one._replace(
+        flags=one.flags | other.flags,
+        pid=one.pid if one.pid is not None else other.pid,
+        command=one.command if one.command is not None else other.command,
+    )

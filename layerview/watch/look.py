@@ -139,11 +139,7 @@ class Upper:
             self._failed(error)
             return
         try:
-            try:
-                names = sorted(map(os.fsencode, os.listdir(fd)))
-            except OSError as error:
-                self._failed(error)
-                return
+            names = self._names(fd)
             present = set(names)
             for name in names:
                 if self._form is Whiteouts.AUFS and name.startswith(WHITEOUT_PREFIX):
@@ -154,6 +150,18 @@ class Upper:
                 seen = self._seen(fd, name)
                 if seen is not None:
                     yield name, seen
+        finally:
+            os.close(fd)
+
+    def names(self, folder: bytes) -> list[bytes]:
+        """Return the names in a folder as they are on disk, sorted."""
+        try:
+            fd = os.open(f"/proc/self/fd/{self._open(folder)}/.", OPEN_FOLDER)
+        except OSError as error:
+            self._failed(error)
+            return []
+        try:
+            return self._names(fd)
         finally:
             os.close(fd)
 
@@ -184,6 +192,13 @@ class Upper:
             return None
         finally:
             os.close(fd)
+
+    def _names(self, folder: int) -> list[bytes]:
+        try:
+            return sorted(map(os.fsencode, os.listdir(folder)))
+        except OSError as error:
+            self._failed(error)
+            return []
 
     def _open(self, folder: bytes) -> int:
         if not folder:

@@ -6,9 +6,10 @@ import os
 import stat
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from layerview.layer.names import OPAQUE_MARKER, WHITEOUT_PREFIX
 from layerview.layer.whiteouts import Whiteouts
 from layerview.watch.classify import Kind, classify, copied_bytes
 from layerview.watch.events import CowEvent, is_exchange
@@ -73,6 +74,11 @@ class Tree:
         self._replaced: dict[bytes, _Left] = {}
         """By path: what was there last."""
         self._last = 0
+        self._heard: Mapping[tuple[bytes, bytes], Hint] = {}
+        self.new_folders: list[bytes] = []
+        """Folders that have appeared; who listens takes them out."""
+        self.made: dict[bytes, int] = {}
+        """By identity: when data began to be copied to make a file, where that was heard of."""
 
     @property
     def waits(self) -> bool:
@@ -82,9 +88,33 @@ class Tree:
     def path_of(self, id: bytes, name: bytes) -> bytes | None:
         """Return the path of a name in the folder with an identity, if that is known."""
         if self._root is not None and id == self._root.id:
-            return name
-        folder = self._ids.path(id)
-        return None if folder is None else folder + b"/" + name
+            path = name
+        else:
+            folder = self._ids.path(id)
+            if folder is None:
+                return None
+            path = folder + b"/" + name if name else folder
+        return self.shown(path)
+
+    def shown(self, path: bytes) -> bytes | None:
+        """Return the path that a path on disk is about; None: of something that isn't shown."""
+        if self._form is not Whiteouts.AUFS:
+            return path
+        parent, slash, name = path.rpartition(b"/")
+        if name == OPAQUE_MARKER:
+            return parent
+        if name.startswith(WHITEOUT_PREFIX):
+            name = name[len(WHITEOUT_PREFIX) :]
+        if any(part.startswith(WHITEOUT_PREFIX) for part in [name, *parent.split(b"/")]):
+            return None
+        return parent + slash + name
+
+    def unknown_in(self, folder: bytes) -> list[bytes]:
+        """Return the paths of what lies in a folder and is not known yet."""
+        self.upper.refresh()
+        start = folder + b"/" if folder else b""
+        paths = (self.shown(start + name) for name in self.upper.names(folder))
+        return [path for path in paths if path is not None and path not in self.known]
 
     def first(self) -> list[CowEvent]:
         """Take in all that is there; tell what of it is the container's."""
@@ -100,9 +130,19 @@ class Tree:
             self._tell_missing()
         return self.events()
 
-    def look(self, hints: Iterable[tuple[bytes, Hint]]) -> None:
-        """Look at paths that something is said to have happened at."""
+    def look(
+        self,
+        hints: Iterable[tuple[bytes, Hint]],
+        heard: Mapping[tuple[bytes, bytes], Hint] | None = None,
+    ) -> None:
+        """Look at paths that something is said to have happened at.
+
+        Args:
+            hints: the paths, in the order heard.
+            heard: by a folder's identity and a name in it: of folders that are not known yet.
+        """
         self.upper.refresh()
+        self._heard = heard or {}
         waiting = deque(hints)
         while waiting:
             path, hint = waiting.popleft()
@@ -265,9 +305,13 @@ class Tree:
             self._know(path, after)
             self._tell_new(path, before, after, hint)
         if after.is_folder:
+            self.new_folders.append(path)
             start = path + b"/"
             names = {name for name, _ in self.upper.scan(path)} | set(self.known.names_in(path))
-            waiting.extendleft((start + name, NOTHING) for name in sorted(names, reverse=True))
+            waiting.extendleft(
+                (start + name, self._heard.get((after.id, name), NOTHING))
+                for name in sorted(names, reverse=True)
+            )
 
     def _moved(self, left: _Left, path: bytes, after: Seen, hint: Hint) -> None:
         """Tell of an entry that was found under another path, and take what lay below along."""
@@ -312,7 +356,6 @@ class Tree:
                 layer=source.layer,
                 searched=searched,
                 bytes=copied,
-                duration_ns=hint.duration_ns,
                 cause="rename",
                 size=after.size,
             ),
@@ -350,17 +393,24 @@ class Tree:
         self._say_kind(path, after, kind_of, hint)
 
     def _say_kind(
-        self, path: bytes, seen: Seen, kind: Kind, hint: Hint, *, held: bool = False
+        self,
+        path: bytes,
+        seen: Seen,
+        kind: Kind,
+        hint: Hint,
+        *,
+        held: bool = False,
+        whole: bool = False,
     ) -> None:
         say = self._say_held if held else self._say_seen
         source = kind.source
         if kind.name == "copy_up":
-            copied = hint.copied
+            began = self.made.pop(seen.id, None)
             size: int | None
-            if copied is None or source is None:
-                size = copied_bytes(path, seen, source, self.upper, self.sources)
+            if source is not None and (began is not None or whole):
+                size = source.size
             else:
-                size = source.size if copied else 0
+                size = copied_bytes(path, seen, source, self.upper, self.sources)
             truncated = size == 0 and source is not None and source.size > 0
             say(
                 "copy_up",
@@ -371,10 +421,12 @@ class Tree:
                 layer=source.layer if source is not None else None,
                 searched=self.sources.searched(source) if source is not None else (),
                 bytes=size,
-                duration_ns=hint.duration_ns,
+                duration_ns=time.time_ns() - began if began is not None else None,
                 cause=None if held else _cause(seen, source, hint, truncated),
             )
             if source is not None and not held:
+                if source.state.st_nlink > 1 and not source.is_folder and not whole:
+                    self._say("link", path, hint, layer=source.layer)
                 self._tell_change(path, _as_copied(seen, source), seen, hint)
         elif kind.name == "implied":
             say("create", path, seen, hint, layer=source.layer if source else None)
@@ -387,7 +439,7 @@ class Tree:
         if before.marks & METACOPY and not after.marks & METACOPY:
             kind = classify(path, after, self.upper, self.sources, self._form)
             if kind.name == "copy_up" and kind.source is not None:
-                self._say_kind(path, after, kind, hint._replace(copied=True))
+                self._say_kind(path, after, kind, hint, whole=True)
                 return
         if new & OPAQUE and self._layered:
             below = self.sources.find(path)
