@@ -88,6 +88,8 @@ class LiveModel:
         """The number of the event that was stepped to."""
         self.last_news = -1
         """The number of the last event that was not there before; -1 while there is none."""
+        self.held = 0
+        """Events that tell of what was there before."""
         self.ledger = Ledger()
         """The totals of what is in view."""
         self.to_volumes: Counter[int] = Counter()
@@ -136,7 +138,9 @@ class LiveModel:
         volume = volume_of(event, self.target.volumes) if event.volume else None
         if volume is not None and not event.held:
             self.to_volumes[volume] += event.size or event.written or 0
-        if not event.held:
+        if event.held:
+            self.held += 1
+        else:
             self.last_news = number
         self._note_write(number, event)
         self.teller.add(number, event)

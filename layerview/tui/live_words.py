@@ -111,8 +111,8 @@ def _listed(numbers: Sequence[int]) -> str:
 def size_words(event: CowEvent, binary: bool) -> str:
     """Return the bytes that an event is about, for its row; empty where there is no such number."""
     number = event.written if event.kind == "write" else event.bytes
-    if number is None:
-        number = event.written if event.bytes is None else event.bytes
+    if number is None and (event.volume or event.kind == "create"):
+        number = event.size
     return "" if number is None else format_size(number, binary=binary)
 
 

@@ -159,6 +159,7 @@ class Teller:
         self.animated = animated
         self._passed_by = 0
         self._skipped = 0
+        self._crowded = False
         self._scene: Scene = []
         self._at = 0
         self._left = 0.0
@@ -182,8 +183,11 @@ class Teller:
             self._skipped += 1
             return
         self._drop_outdone(event)
+        if self._is_on_the_way_to(event):
+            self._scene = []
         self._waiting.append((number, event))
-        if len(self._waiting) > MOST_WAITING:
+        if len(self._waiting) > MOST_WAITING or self._crowded:
+            self._crowded = True
             self._skipped += len(self._waiting) - 1
             del self._waiting[:-1]
 
@@ -191,6 +195,8 @@ class Teller:
         """Take news of a copy-up under way."""
         self._copying = record
         self._silent = 0.0
+        if self._is_on_the_way_to(record):
+            self._scene = []
         if self._tells_of_copying:
             told = self._scene[-1][1].event
             if told.path == record.path and told.layer == record.layer:
@@ -204,14 +210,16 @@ class Teller:
             last = self._waiting[-1][1]
             again = (last.kind, last.path, last.volume) == (event.kind, event.path, event.volume)
             # Folders are copied before what is in them: that is not worth a story of its own.
-            parent = (
-                event.kind == last.kind == "copy_up"
-                and not last.bytes
-                and event.path.startswith(last.path + b"/" if last.path else b"")
-            )
-            if not (again or parent):
+            if not (again or _is_parent(last, event)):
                 return
             self._waiting.pop()
+
+    def _is_on_the_way_to(self, event: CowEvent | Copying) -> bool:
+        """Whether what is told is only a folder that was copied for the sake of an entry in it."""
+        if not self._scene or self._tells_of_copying:
+            return False
+        frame = self._scene[self._at][1]
+        return not frame.landing and _is_parent(frame.event, event)
 
     # The clock -------------------------------------------------------------------------------
 
@@ -292,9 +300,9 @@ class Teller:
         elif self._waiting:
             number, event = self._waiting.pop(0)
             self._begin(scene_of(number, event, self.layers))
-            self._passed_by, self._skipped = self._skipped, 0
         else:
             return False
+        self._passed_by, self._skipped, self._crowded = self._skipped, 0, False
         return True
 
     def _begin(self, scene: Scene, at: int = 0) -> None:
@@ -383,6 +391,17 @@ class Teller:
 
     def _show(self, scene: Scene, at: int) -> None:
         self._scene, self._at, self._left = scene, at, scene[at][0]
+
+
+def _is_parent(folder: CowEvent, event: CowEvent | Copying) -> bool:
+    """Whether a copy-up was of a folder above what another one is of."""
+    return (
+        folder.kind == "copy_up"
+        and (isinstance(event, Copying) or event.kind == "copy_up")
+        and not folder.bytes
+        and event.path.startswith(folder.path + b"/" if folder.path else b"")
+        and event.path != folder.path
+    )
 
 
 def _same(copying: Copying, event: CowEvent) -> bool:

@@ -76,6 +76,8 @@ class Tries:
         if event.held:
             if event.kind in ("whiteout", "delete"):
                 _remember(self._gone, event.path, event.time)
+            elif event.kind == "copy_up":
+                _remember(self._upper, event.path, event.time)
             return
         if event.volume:
             if event.kind in ("create", "write"):

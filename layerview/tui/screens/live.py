@@ -315,9 +315,14 @@ class LiveScreen(LiveWork):
         for lines in self.query(NowLines):
             lines.show(sentences if not stopped else [stopped], failed=bool(self._failure))
         words = burst_words(model.teller.untold)
-        self.query_one("#stack-title", PaneTitle).show(
-            right=[strong(words) if words else muted("search goes down, the file comes up")]
-        )
+        hint = muted("search goes down, the file comes up")
+        self._title("stack", [strong(words) if words else hint])
+
+    def _title(self, name: str, right: list[Piece]) -> None:
+        """Show what stands at the right of a title; painted again only when it is something new."""
+        title = self.query_one(f"#{name}-title", PaneTitle)
+        if title.right != right:
+            title.show(right=right)
 
     def _show_subject(self) -> None:
         target, model = self.target, self.model
@@ -342,8 +347,8 @@ class LiveScreen(LiveWork):
         if self.model.paused or self.recording or self.slow:
             short += [muted("  "), *state]
         self.query_one(AreaBar).show(place, short)
-        title = self.query_one("#events-title", PaneTitle)
-        title.show(right=[muted("newest first"), muted("   e events only   m slow motion")])
+        hints = [muted("newest first"), muted("   e events only   m slow motion")]
+        self._title("events", hints)
 
     def _state_pieces(self) -> list[Piece]:
         glyphs, model = self.app.glyphs, self.model
@@ -381,19 +386,20 @@ class LiveScreen(LiveWork):
         shown = figures(self.model, binary)
         self.query_one(Figures).show(shown)
         since = clock(self._begun * 1_000_000, short=True)
-        self.query_one("#far-title", PaneTitle).show(right=[muted(f"since {since}")])
+        before = " and before" if self.model.held else ""
+        self._title("far", [muted(f"since {since}{before}")])
         pieces: list[Piece] = []
         for words, number in shown[: 3 if self.has_class("-narrow") else 6]:
             pieces += [muted(f"{'   ' if pieces else ''}{words} "), strong(number)]
-        self.query_one("#low-title", PaneTitle).show(right=pieces)
+        self._title("low", pieces)
 
     def _show_tries(self) -> None:
         tries = self.model.tries
         for one in self.query(TryList):
             one.show(tries.lines)
         done = f"{tries.finished} of {len(tries.lines)} done"
-        for name in ("#try-title", "#low-try-title"):
-            self.query_one(name, PaneTitle).show(right=[muted(f"{done}   y closes it")])
+        for name in ("try", "low-try"):
+            self._title(name, [muted(f"{done}   y closes it")])
 
     def _show_lanes(self) -> None:
         widget = self.query_one(LiveLanes)
@@ -572,7 +578,7 @@ class LiveScreen(LiveWork):
         self.find_way_in(pane.size.height or 24, pane.size.width or 80)
 
     def _title_shell(self, right: list[Piece]) -> None:
-        self.query_one("#shell-title", PaneTitle).show(right=right)
+        self._title("shell", right)
 
     @on(LiveWork.WayIn)
     def _way_in(self, message: LiveWork.WayIn) -> None:

@@ -146,7 +146,8 @@ it lies on disk. **Space** pauses, **← →** go frame by frame.
         if number is None:
             copying = self.copying[row]
             event = CowEvent(copying.time, "copy_up", copying.path, layer=copying.layer)
-            size = of_words(copying.done, copying.total, self.binary)
+            total = copying.total if self.columns.size >= 17 else None
+            size = of_words(copying.done, total, self.binary)
             duration = ""
             if copying.total:
                 duration = f"{100 * copying.done // copying.total} %"
@@ -172,7 +173,7 @@ it lies on disk. **Space** pauses, **← →** go frame by frame.
             name = layer_name(event.layer)
             line.add(f" {name} " if len(name) < 3 else name, paint.chip(hue))
             if event.kind != "read":
-                line.add(f" {glyphs.arrow} ", quiet)
+                line.add(" " if len(name) < 4 else "", plain).add(glyphs.arrow, quiet)
         line.add(" " * max(0, start + 6 - line.width), plain)
         if event.volume:
             line.add("vol", quiet)

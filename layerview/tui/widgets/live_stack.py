@@ -281,7 +281,7 @@ class LiveStack(Painted):
                 paint.style("foreground", fill, True),
             )
             return
-        line.put(at, fit(self.top.identity, min(12, room)), quiet)
+        line.put(at, fit(self.top.identity, max(0, min(12, room - width_of(rate) - 1))), quiet)
         if room >= 12 + 2 + GROWTH + 12:
             line.put(end - 1 - 11 - GROWTH - 1, growth, paint.style("foreground", fill))
 
@@ -320,7 +320,7 @@ class LiveStack(Painted):
         text = room - max(10, width_of(size) + 2)
         if kind == "single" and copied and text >= 34:
             line.put(end - 1 - 10 - 16, fit(copied, 15, right=True), quiet)
-            text -= 17
+            text -= 18
         if text > 2:
             words = fit(slab.instruction, text, glyphs.ellipsis)
             line.put(at, words, paint.style("foreground", fill, lit))
