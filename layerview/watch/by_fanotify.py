@@ -13,9 +13,10 @@ from layerview.watch.events import Copying
 from layerview.watch.fanotify import Fanotify, Heard, device_of
 from layerview.watch.handles import handle_of, open_handle
 from layerview.watch.hints import CHANGED, CREATED, MOVED, WRITTEN, Batch, Hint, merged
+from layerview.watch.large_files import LargeFiles
 from layerview.watch.processes import Commands
 from layerview.watch.source import Source
-from layerview.watch.tree import Tree
+from layerview.watch.tree import Made, Tree
 
 _GATHER = 0.004
 """Seconds between the first event and the look: what one call does comes as several events."""
@@ -37,11 +38,10 @@ _FLAGS = (
 class _Making:
     """A copy-up under way: a file without a name in overlayfs's work folder."""
 
-    def __init__(self, id: bytes, pid: int) -> None:
+    def __init__(self, id: bytes, began: float) -> None:
         self.id = id
-        self.pid = pid
-        self.began = time.monotonic()
-        self.told = 0
+        self.began = began
+        self.size = 0
         self.source: Source | None = None
 
 
@@ -69,7 +69,8 @@ class ByFanotify:
         self._commands = Commands()
         self._work: bytes | None = None
         self._making: dict[bytes, _Making] = {}
-        self._probe: Fanotify | None = None
+        self._large = LargeFiles(trees[0].sources)
+        self._woken = 0.0
         try:
             heard: set[int] = set()
             for tree, device in zip(trees, self._devices, strict=True):
@@ -89,8 +90,6 @@ class ByFanotify:
     def close(self) -> None:
         """Hear nothing more."""
         self._fan.close()
-        if self._probe is not None:
-            self._probe.close()
 
     def wait(self, seconds: float) -> Batch:
         """Wait until something is heard, at most some seconds; return what."""
@@ -98,9 +97,14 @@ class ByFanotify:
         if self._making:
             seconds = min(seconds, _STEP)
         if self._poll.poll(seconds * 1000):
-            if seconds:
-                time.sleep(_GATHER)
+            # At once, while who did it is still there to be asked for its name.
+            self._woken = time.monotonic()
             self._take(batch)
+            if batch and seconds:
+                time.sleep(_GATHER)
+                self._take(batch)
+        elif seconds and not self._making:
+            self._large.look_on()
         if self._making:
             self._tell_progress(batch)
         return batch
@@ -112,15 +116,13 @@ class ByFanotify:
         made = self._trees[0].made
         for id in [id for id in self._making if id not in made]:
             del self._making[id]
-        if not self._making and self._probe is not None:
-            self._probe.close()
-            self._probe = None
 
     def _find_work(self, work: str) -> None:
         with suppress(OSError):
             fd = os.open(os.path.join(work, "work"), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 self._work = handle_of(fd)
+                self._fan.hear_in(f"/proc/self/fd/{fd}", fanotify.OPEN)
             finally:
                 os.close(fd)
 
@@ -133,7 +135,7 @@ class ByFanotify:
 
     def _sort(self, batch: Batch, heard: Heard) -> None:
         if heard.folder == self._work:
-            if heard.child and heard.mask & fanotify.MODIFY and heard.name.startswith(b"#"):
+            if heard.child and heard.name.startswith(b"#"):
                 self._note_copy(heard)
             return
         hint: Hint | None = None
@@ -159,24 +161,31 @@ class ByFanotify:
     # --- copy-ups under way ---
 
     def _note_copy(self, heard: Heard) -> None:
-        if heard.child in self._making:
-            return
-        self._making[heard.child] = _Making(heard.child, heard.pid)
         made = self._trees[0].made
-        if len(made) > _MOST:
-            made.clear()
-        made[heard.child] = time.time_ns()
+        if heard.child not in self._making and heard.mask & fanotify.OPEN:
+            if len(made) > _MOST:
+                made.clear()
+            self._commands.of(heard.pid)
+            self._making[heard.child] = _Making(heard.child, self._woken)
+            made[heard.child] = Made()
+        making = self._making.get(heard.child)
+        if making is not None and heard.mask & fanotify.CLOSE_WRITE and heard.child in made:
+            # What took less than hearing of it has no known duration.
+            passed = self._woken - making.began
+            made[heard.child].duration_ns = int(passed * 1e9) if passed else None
 
     def _tell_progress(self, batch: Batch) -> None:
         now = time.monotonic()
+        made = self._trees[0].made
         for making in list(self._making.values()):
             age = now - making.began
-            if age > _LOST_AFTER:
+            if age > _LOST_AFTER or making.id not in made:
                 del self._making[making.id]
-            elif age >= _STEP and making.id in self._trees[0].made:
-                self._tell(batch, making)
+                made.pop(making.id, None)
+            elif age >= _STEP:
+                self._tell(batch, making, made[making.id])
 
-    def _tell(self, batch: Batch, making: _Making) -> None:
+    def _tell(self, batch: Batch, making: _Making, made: Made) -> None:
         tree = self._trees[0]
         try:
             fd = open_handle(tree.upper.base, making.id)
@@ -187,15 +196,13 @@ class ByFanotify:
             return
         try:
             state = os.fstat(fd)
+            if state.st_nlink or state.st_size <= making.size:
+                return
+            if making.source is None:
+                making.source = self._large.like(fd, state)
         finally:
             os.close(fd)
-        if state.st_nlink:
-            return
-        if making.source is None:
-            making.source = self._find_source(making)
-        if state.st_size <= making.told:
-            return
-        making.told = state.st_size
+        making.size, made.told = state.st_size, True
         source = making.source
         batch.records.append(
             Copying(
@@ -206,31 +213,6 @@ class ByFanotify:
                 source.size if source is not None else None,
             )
         )
-
-    def _find_source(self, making: _Making) -> Source | None:
-        """Find out what is copied: the process is heard to read it, piece by piece."""
-        tree = self._trees[0]
-        try:
-            if self._probe is None:
-                self._probe = Fanotify()
-            self._probe.hear(tree.place.disk, fanotify.ACCESS)
-        except OSError:
-            return None
-        try:
-            end = time.monotonic() + _STEP
-            while (left := end - time.monotonic()) > 0:
-                if not select.select([self._probe.fd], [], [], left)[0]:
-                    return None
-                for heard in self._probe.read():
-                    if heard.pid == making.pid and heard.child:
-                        with suppress(OSError):
-                            found = tree.sources.by_handle(tree.upper.base, heard.child)
-                            if found is not None:
-                                return found
-            return None
-        finally:
-            with suppress(OSError):
-                self._probe.deafen(tree.place.disk, fanotify.ACCESS)
 
 
 def _flags(mask: int) -> int:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from layerview.drivers.mounts import libc
 
-ACCESS = 0x1
 MODIFY = 0x2
 ATTRIB = 0x4
 CLOSE_WRITE = 0x8
+OPEN = 0x20
 MOVED_FROM = 0x40
 MOVED_TO = 0x80
 CREATE = 0x100
@@ -24,7 +24,8 @@ CHANGES = MODIFY | ATTRIB | CLOSE_WRITE | MOVED_FROM | MOVED_TO | CREATE | DELET
 
 _CLOEXEC, _NONBLOCK = 0x1, 0x2
 _REPORT_FID, _REPORT_DIR_FID, _REPORT_NAME = 0x200, 0x400, 0x800
-_MARK_ADD, _MARK_REMOVE, _MARK_FILESYSTEM = 0x1, 0x2, 0x100
+_MARK_ADD, _MARK_FILESYSTEM = 0x1, 0x100
+_EVENT_ON_CHILD = 0x08000000
 _INFO_FID, _INFO_DFID_NAME = 1, 2
 _EVENT = struct.Struct("=IBBHQii")
 _INFO = struct.Struct("=BBHQII")
@@ -80,11 +81,15 @@ class Fanotify:
         Raises:
             OSError: where that can't be heard.
         """
-        self._mark(_MARK_ADD, path, mask)
+        self._mark(_MARK_ADD | _MARK_FILESYSTEM, path, mask)
 
-    def deafen(self, path: str, mask: int) -> None:
-        """Hear no more of something."""
-        self._mark(_MARK_REMOVE, path, mask)
+    def hear_in(self, folder: str, mask: int) -> None:
+        """Hear what happens to the files in one folder.
+
+        Raises:
+            OSError: where that can't be heard.
+        """
+        self._mark(_MARK_ADD, folder, mask | _EVENT_ON_CHILD)
 
     def read(self) -> Iterator[Heard]:
         """Yield what was heard, not all of it where that is much; nothing when there is nothing."""
@@ -100,7 +105,7 @@ class Fanotify:
     def _mark(self, command: int, path: str, mask: int) -> None:
         done = libc().fanotify_mark(
             ctypes.c_int(self.fd),
-            ctypes.c_uint(command | _MARK_FILESYSTEM),
+            ctypes.c_uint(command),
             ctypes.c_uint64(mask),
             ctypes.c_int(-100),
             ctypes.c_char_p(os.fsencode(path)),

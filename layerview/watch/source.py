@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -147,6 +147,19 @@ class Sources:
             return None
         finally:
             os.close(fd)
+
+    def walk(self) -> Iterator[Source]:
+        """Yield what shows in these layers, a folder at a time."""
+        waiting = [b""]
+        while waiting:
+            folder = waiting.pop()
+            start = folder + b"/" if folder else b""
+            for name in self.names(folder):
+                source = self.find(start + name)
+                if source is not None:
+                    yield source
+                    if source.is_folder:
+                        waiting.append(source.path)
 
     def names(self, folder: bytes) -> set[bytes]:
         """Return the names that show in a folder."""

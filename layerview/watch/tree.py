@@ -48,6 +48,15 @@ class Place(NamedTuple):
     volume: bool = False
 
 
+class Made:
+    """How a file was made, in overlayfs's work folder."""
+
+    duration_ns: int | None = None
+    """How long it took, where that is longer than hearing of it."""
+    told = False
+    """It was told how it grew: its data were copied."""
+
+
 class Tree:
     """What is known of a watched folder; each look at it tells what has happened.
 
@@ -74,11 +83,16 @@ class Tree:
         self._replaced: dict[bytes, _Left] = {}
         """By path: what was there last."""
         self._last = 0
+        self._start = len(place.start) + 1 if place.start else 0
         self._heard: Mapping[tuple[bytes, bytes], Hint] = {}
+        self._who: dict[bytes, Hint] = {}
+        """By path: who was heard to do something to it, perhaps after it was looked at."""
+        self._put_off: dict[bytes, Hint] = {}
+        """Names of files with several, which wait for the others to be looked at."""
         self.new_folders: list[bytes] = []
         """Folders that have appeared; who listens takes them out."""
-        self.made: dict[bytes, int] = {}
-        """By identity: when data began to be copied to make a file, where that was heard of."""
+        self.made: dict[bytes, Made] = {}
+        """By identity: what was heard of how a file was made."""
 
     @property
     def waits(self) -> bool:
@@ -118,14 +132,18 @@ class Tree:
 
     def first(self) -> list[CowEvent]:
         """Take in all that is there; tell what of it is the container's."""
+        linked: list[tuple[bytes, Seen]] = []
         for path, seen in self.upper.walk():
             self._know(path, seen)
             if self.place.volume:
                 continue
-            if self._layered:
-                self._tell_held(path, seen)
-            else:
+            if not self._layered:
                 self._tell_differing(path, seen)
+            elif seen.nlink > 1 and not seen.is_folder and not seen.is_whiteout:
+                linked.append((path, seen))
+            else:
+                self._tell_held(path, seen)
+        self._tell_linked(linked)
         if not self.place.volume and not self._layered:
             self._tell_missing()
         return self.events()
@@ -143,12 +161,24 @@ class Tree:
         """
         self.upper.refresh()
         self._heard = heard or {}
-        waiting = deque(hints)
+        self._put_off.clear()
+        todo = dict(hints)
+        for path, hint in todo.items():
+            if hint.pid is not None:
+                self._who.setdefault(path, hint)
+        for path in list(todo):
+            for each in [*_parents(path), path]:
+                given = todo.pop(each, None)
+                if given is not None or each not in self.known:
+                    self._settle_all(each, given or NOTHING)
+        for path, hint in self._put_off.items():
+            self._settle_all(path, hint)
+
+    def _settle_all(self, path: bytes, hint: Hint) -> None:
+        """Look at a path, and at all others that this leads to."""
+        waiting = deque([(path, hint)])
         while waiting:
-            path, hint = waiting.popleft()
-            for parent in self._unknown_parents(path):
-                self._settle(parent, NOTHING, waiting)
-            self._settle(path, hint, waiting)
+            self._settle(*waiting.popleft(), waiting)
 
     def rescan(self) -> None:
         """Look at everything."""
@@ -172,7 +202,9 @@ class Tree:
             else:
                 found.extend(each.events or ())
         self._out = []
-        return list(self._timed(found))
+        timed = list(self._timed(found))
+        self._who.clear()
+        return timed
 
     def _timed(self, events: Iterable[CowEvent]) -> Iterator[CowEvent]:
         """Give each event a time of its own, but for the two of an exchange."""
@@ -181,6 +213,9 @@ class Tree:
             if event.held:
                 yield event
                 continue
+            who = self._who.get(event.path[self._start :]) if event.pid is None else None
+            if who is not None:
+                event = event._replace(pid=who.pid, command=who.command)
             if not (last is not None and is_exchange(last, event)):
                 self._last = max(self._last + 1, time.time_ns())
             last = event
@@ -194,12 +229,21 @@ class Tree:
             if below is not None:
                 self._say_held("whiteout", path, seen, layer=below.layer)
             return
-        other = self._ids.other(seen.id, path)
-        if other is not None and not seen.is_folder:
-            self._say_held("create", path, seen, from_path=other)
-            return
         kind = classify(path, seen, self.upper, self.sources, self._form)
         self._say_kind(path, seen, kind, NOTHING, held=True)
+
+    def _tell_linked(self, names: list[tuple[bytes, Seen]]) -> None:
+        """Tell of files with several names: first the one that was copied up, if there is one."""
+        files: dict[bytes, list[tuple[bytes, Seen, Kind]]] = {}
+        for path, seen in names:
+            kind = classify(path, seen, self.upper, self.sources, self._form)
+            files.setdefault(seen.id, []).append((path, seen, kind))
+        for file in files.values():
+            file.sort(key=lambda name: (_rank(name[0], name[2]), name[0]))
+            first, seen, kind = file[0]
+            self._say_kind(first, seen, kind, NOTHING, held=True)
+            for path, other, _ in file[1:]:
+                self._say_held("create", path, other, from_path=first)
 
     def _tell_differing(self, path: bytes, seen: Seen) -> None:
         """Tell how an entry of a full tree differs from the tree that it was copied from."""
@@ -222,14 +266,6 @@ class Tree:
                     self._say("delete", path, NOTHING, layer=below.layer, held=True)
 
     # --- what has happened ---
-
-    def _unknown_parents(self, path: bytes) -> list[bytes]:
-        missing: list[bytes] = []
-        parent = path.rpartition(b"/")[0]
-        while parent and parent not in self.known:
-            missing.append(parent)
-            parent = parent.rpartition(b"/")[0]
-        return missing[::-1]
 
     def _settle(self, path: bytes, hint: Hint, waiting: deque[tuple[bytes, Hint]]) -> None:
         after = self.upper.look(path)
@@ -289,6 +325,9 @@ class Tree:
     ) -> None:
         left = self._left.pop(after.id, None)
         other = self._ids.other(after.id, path) if left is None else None
+        if left is None and other is None and self._waits_for_name(path, after):
+            self._put_off[path] = hint
+            return
         if other is not None:
             there = self.upper.look(other)
             if there is None or there.id != after.id:
@@ -312,6 +351,13 @@ class Tree:
                 (start + name, self._heard.get((after.id, name), NOTHING))
                 for name in sorted(names, reverse=True)
             )
+
+    def _waits_for_name(self, path: bytes, after: Seen) -> bool:
+        """Whether a file with several names may have come under another one first."""
+        if after.nlink < 2 or after.is_folder or path in self._put_off or not self._layered:
+            return False
+        below = self.sources.find(path)
+        return below is None or stat.S_IFMT(below.state.st_mode) != stat.S_IFMT(after.mode)
 
     def _moved(self, left: _Left, path: bytes, after: Seen, hint: Hint) -> None:
         """Tell of an entry that was found under another path, and take what lay below along."""
@@ -407,7 +453,7 @@ class Tree:
         if kind.name == "copy_up":
             began = self.made.pop(seen.id, None)
             size: int | None
-            if source is not None and (began is not None or whole):
+            if source is not None and (whole or (began is not None and began.told)):
                 size = source.size
             else:
                 size = copied_bytes(path, seen, source, self.upper, self.sources)
@@ -421,7 +467,7 @@ class Tree:
                 layer=source.layer if source is not None else None,
                 searched=self.sources.searched(source) if source is not None else (),
                 bytes=size,
-                duration_ns=time.time_ns() - began if began is not None else None,
+                duration_ns=began.duration_ns if began is not None else None,
                 cause=None if held else _cause(seen, source, hint, truncated),
             )
             if source is not None and not held:
@@ -512,6 +558,18 @@ class Tree:
             volume=place.volume,
         )
         return event._replace(**fields)  # type: ignore[arg-type]
+
+
+def _rank(path: bytes, kind: Kind) -> int:
+    if kind.name != "copy_up":
+        return 2
+    return 0 if kind.source is not None and kind.source.path == path else 1
+
+
+def _parents(path: bytes) -> list[bytes]:
+    """Return the folders that a path lies in, the outermost first, without the root."""
+    parts = path.split(b"/")
+    return [b"/".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def _owned(seen: Seen) -> tuple[int, int, int]:
