@@ -13,9 +13,15 @@ from layerview.progress import Progress
 from layerview.text import printable
 
 DEMO = "demo:"
+_DEMO_NAMES = (DEMO, "changed-ubuntu", "changed-ubuntu:latest")
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2", ".oci")
 MOST_IN_A_FOLDER = 200
 """How many archives of one folder are listed at most."""
+
+
+def is_demo(name: str) -> bool:
+    """Whether a name is the demo image's, made here or loaded."""
+    return name.removeprefix("local:") in _DEMO_NAMES
 
 
 @dataclass(frozen=True, slots=True)

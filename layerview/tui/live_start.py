@@ -11,6 +11,7 @@ from textual.message import Message
 from layerview.errors import LayerviewError
 from layerview.tui.class_work import start_words, started_ids
 from layerview.tui.errands import Errand
+from layerview.tui.listing import DEMO, is_demo
 from layerview.tui.live_sources import WatchedSource, watched
 from layerview.tui.screens.live_open import LiveFound, LiveMissing
 from layerview.tui.working import in_background
@@ -20,17 +21,8 @@ from layerview.watch.target import Target
 if TYPE_CHECKING:
     from layerview.tui.app import LayerviewApp
 
-DEMO = "demo:"
 DEMO_VOLUME = "demo-data:/data"
 """What lies beside the demo image's layers: it stays when the containers go."""
-
-
-def is_demo(image: str) -> bool:
-    """Whether a name is the demo image's, or one's that was loaded from it."""
-    from layerview.sources.demo import DEFAULT_REFERENCE
-
-    name = image.removeprefix("local:")
-    return name == DEMO or name in (DEFAULT_REFERENCE, DEFAULT_REFERENCE.removesuffix(":latest"))
 
 
 def demo_volumes(image: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from layerview.oci.config import History
+from layerview.oci.digest import Digest
 from layerview.oci.instruction import instruction
 from layerview.sizes import format_size
 from layerview.text import printable
@@ -17,7 +18,11 @@ from layerview.watch.target import Target, below
 def hues_of(target: Target, book: HueBook) -> dict[int, int | None]:
     """Return the hue of each of the image's layers, the same as everywhere in the session."""
     base_first = below(target)[::-1]
-    keys = [(layer.chain_id or layer.folder, layer.size or 0) for layer in base_first]
+    # Other screens know it by the digest itself.
+    keys = [
+        (Digest.parse(layer.chain_id) if layer.chain_id else layer.folder, layer.size or 0)
+        for layer in base_first
+    ]
     hues = book.assign(keys)
     return {layer.number: hue for layer, hue in zip(base_first, hues, strict=True)}
 

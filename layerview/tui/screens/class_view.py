@@ -27,6 +27,7 @@ from layerview.tui.class_work import (
     started_ids,
     volumes_of,
 )
+from layerview.tui.live_view import hues_of
 from layerview.tui.widgets.chrome import (
     AreaBar,
     Bare,
@@ -259,11 +260,8 @@ class ClassScreen(TellsFailures, Screen[None], Bare):
     def _take_hues(self) -> None:
         """Give the layers the hues that they have on every screen."""
         assert self.model is not None
-        layers = list(reversed(self.model.layers))
-        keys = [(layer.chain_id or layer.folder, layer.size or 0) for layer in layers]
-        hues = self.app.hues.assign(keys)
-        numbers = (layer.number for layer in layers)
-        self.query_one(ClassEvents).hues = dict(zip(numbers, hues, strict=True))
+        first = next(iter(self.model.boxes.values())).target
+        self.query_one(ClassEvents).hues = hues_of(first, self.app.hues)
         board = self.query_one(ClassBoard)
         board.plinth = printable(self.image_name.removeprefix("local:"))
 

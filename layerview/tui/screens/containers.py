@@ -70,6 +70,7 @@ class ContainersScreen(ContainersWork):
         Binding("delete", "remove", "remove", key_display="Del", id="containers.remove"),
         Binding("R", "rename", "rename", show=False, id="containers.rename"),
         Binding("X", "kill", "kill", show=False, id="containers.kill"),
+        Binding("A", "class", "all of its image", show=False, id="containers.class"),
         Binding("i", "image", "image", show=False, id="containers.image"),
         Binding("slash", "filter", "filter", key_display="/", show=False, id="containers.filter"),
         Binding("a", "all", "all, or those that run", show=False, id="containers.all"),
@@ -561,6 +562,16 @@ class ContainersScreen(ContainersWork):
         line = self.query_one(ContainerTable).current
         if line is not None:
             open_container(self.app, line.id, started=line.started if line.runs else None)
+
+    def action_class(self) -> None:
+        """Show all containers of the same image over its layers."""
+        from layerview.tui.screens.class_view import ClassScreen
+
+        line = self.query_one(ContainerTable).current
+        if line is not None:
+            stack = [str(layer.key) for layer in self.find_stack(line) or ()]
+            image = line.image or line.image_id
+            self.app.push_screen(ClassScreen(f"local:{image}", stack=stack, chosen=line.id))
 
     def action_watch(self) -> None:
         """Choose among all containers that run, Docker's and Podman's too."""

@@ -15,6 +15,7 @@ from layerview.errors import LayerviewError
 from layerview.text import printable
 from layerview.tui.cells import fit_start
 from layerview.tui.facts import describe, insight, layer_facts, search_marks
+from layerview.tui.listing import is_demo
 from layerview.tui.opened import OpenedImage, Status
 from layerview.tui.screens.image_content import ImageContent
 from layerview.tui.screens.image_work import ImageWork
@@ -80,6 +81,10 @@ files, and the search column beside the layers shows which layer each one comes 
         Binding("x", "extract", "extract", id="image.extract"),
         Binding("d", "diff", "diff", id="image.diff"),
         Binding("r", "run", "run", id="image.run"),
+        # The same key twice: it is shown where it is the shortest way to see something happen.
+        Binding("t", "try_demo", "try it live", id="image.try"),
+        Binding("t", "live", "start one, live", show=False, id="image.live"),
+        Binding("A", "class", "all its containers", show=False, id="image.class"),
         Binding("b", "hex", "text or bytes", show=False, id="image.hex"),
         Binding("escape", "back", "back, stop reading", show=False, id="image.back"),
     ]
@@ -336,6 +341,10 @@ files, and the search column beside the layers shows which layer each one comes 
         self._show_subject()
         if self.opened.waste is None:
             self.measure_waste()
+        if is_demo(self.image_name):
+            from layerview.tui.live_start import warm_up
+
+            warm_up(self.app)
 
     def _lay_rows(self, at: bytes | None = None, *, fresh: bool = False) -> None:
         """Make the rows anew: in a worker whenever that can take long."""
@@ -682,6 +691,33 @@ files, and the search column beside the layers shows which layer each one comes 
     def _ran(self, ids: list[str] | None) -> None:
         if ids:
             self.app.show_containers(ids[0])
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Show the key for a live container beside the demo image alone."""
+        return action != "try_demo" or is_demo(self.image_name)
+
+    def action_try_demo(self) -> None:
+        """Start a container of the demo image, and show it live."""
+        self.action_live()
+
+    def action_live(self) -> None:
+        """Start a container of the image, and show it live with a shell."""
+        if self.opened is None or self._given is not None:
+            return
+        from layerview.tui.live_start import start_live
+
+        here = self.opened.image.place == "local"
+        start_live(self.app, self._runnable_name(self.opened), here=here)
+
+    def action_class(self) -> None:
+        """Show all containers of the image over its layers."""
+        if self.opened is None:
+            return
+        from layerview.tui.screens.class_view import ClassScreen
+
+        stack = [str(layer.chain_id or "") for layer in self.opened.image.layers]
+        name = self._runnable_name(self.opened)
+        self.app.push_screen(ClassScreen(name, stack=stack))
 
     def action_back(self) -> None:
         """Leave what is open inside the screen, stop reading, or go back to the images."""

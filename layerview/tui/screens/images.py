@@ -25,7 +25,7 @@ from layerview.text import printable
 from layerview.tui.catalogue import Catalogue
 from layerview.tui.errands import Errand, names_loaded
 from layerview.tui.image_rows import ImageColumns, RowPainter
-from layerview.tui.listing import DEMO, Listed, look, names_to_list, users_of
+from layerview.tui.listing import DEMO, Listed, is_demo, look, names_to_list, users_of
 from layerview.tui.places import Place, find_places
 from layerview.tui.places import look as list_images
 from layerview.tui.recent import recent
@@ -59,8 +59,9 @@ class ImageTable(DataTable[Text]):
 Images in the local storage area, in the engines that run here, and in files and folders: those
 named on the command line and those opened lately; and a demo image that layerview makes from this
 machine's own programs. **Enter** opens one, **o** opens a file by its name, **/** filters the list.
-**r** runs containers of one, **L** loads the image of a file into the local area, **Del** removes
-one from there. **R** looks again.
+**r** runs containers of one, **t** starts one and shows it live, **A** shows all of its containers.
+**L** loads the image of a file into the local area, **Del** removes one from there. **R** looks
+again.
 """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -81,6 +82,10 @@ class ImagesScreen(TellsFailures, Screen[None]):
         Binding("slash", "filter", "filter", key_display="/", id="images.filter"),
         Binding("s", "sort", "sort", id="images.sort"),
         Binding("r", "run", "run", id="images.run"),
+        # The same key twice: it is shown where it is the shortest way to see something happen.
+        Binding("t", "try_demo", "try it live", id="images.try"),
+        Binding("t", "live", "start one, live", show=False, id="images.live"),
+        Binding("A", "class", "all its containers", show=False, id="images.class"),
         Binding("o", "open_file", "open a file", id="images.open_file"),
         Binding("L", "load", "load", id="images.load"),
         Binding("delete", "remove", "remove", key_display="Del", id="images.remove"),
@@ -329,6 +334,7 @@ class ImagesScreen(TellsFailures, Screen[None]):
         self.query_one("#total", SubjectRow).show([[piece] for piece in left], right)
 
     def _show_stack(self) -> None:
+        self.refresh_bindings()
         line = self._current()
         title = self.query_one("#stack-title", PaneTitle)
         lying = self.query_one(LyingStack)
@@ -451,6 +457,34 @@ class ImagesScreen(TellsFailures, Screen[None]):
     def _ran(self, ids: list[str] | None) -> None:
         if ids:
             self.app.show_containers(ids[0])
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Show the key for a live container beside the demo image alone."""
+        if action != "try_demo" or not self.is_mounted or not self.query(ImageTable):
+            return action != "try_demo"
+        line = self._current()
+        return line is not None and is_demo(line.name)
+
+    def action_try_demo(self) -> None:
+        """Start a container of the demo image, and show it live."""
+        self.action_live()
+
+    def action_live(self) -> None:
+        """Start a container of the image, and show it live with a shell."""
+        from layerview.tui.live_start import start_live
+
+        line = self._current()
+        if line is not None and line.name and not line.error:
+            start_live(self.app, line.name, here=line.name.startswith("local:"))
+
+    def action_class(self) -> None:
+        """Show all containers of the image over its layers."""
+        from layerview.tui.screens.class_view import ClassScreen
+
+        line = self._current()
+        if line is not None and line.name and not line.error:
+            stack = [str(layer.key) for layer in line.layers or ()]
+            self.app.push_screen(ClassScreen(line.name, stack=stack))
 
     # The local area --------------------------------------------------------------------------
 

@@ -12,6 +12,8 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.strip import Strip
 
+from layerview.oci.config import History
+from layerview.oci.instruction import instruction
 from layerview.sizes import format_size
 from layerview.text import printable
 from layerview.tui.cells import fit, width_of
@@ -290,7 +292,8 @@ written there passes by all boxes, and stays when they go.
             return
         size = "" if layer.size is None else format_size(layer.size, binary=self.binary)
         room = width - at - width_of(size) - 3
-        words = fit(printable(layer.instruction), room, glyphs.ellipsis)
+        said = instruction(History(created_by=layer.instruction))
+        words = fit(printable(said), room, glyphs.ellipsis)
         line.put(at, words, paint.style("foreground", fill, bright))
         line.put(width - 1 - width_of(size), size, paint.style("foreground", fill, True))
 
