@@ -20,6 +20,8 @@ SAMPLES = 8
 SAMPLE = 0.5
 """Seconds between two of them."""
 
+MOST_NOTICES = 100
+
 RECENT = 64
 """Copy-ups whose first write is looked for."""
 
@@ -100,6 +102,7 @@ class LiveModel:
         self.copying: dict[bytes, Copying] = {}
         """Copy-ups under way, by path."""
         self.notices: list[str] = []
+        """What else should be known, each once."""
         self.ended = ""
         """Why nothing more will come."""
         self.paused = False
@@ -124,9 +127,8 @@ class LiveModel:
                 if not self.paused:
                     self.teller.copying(record)
             elif isinstance(record, Notice):
-                if record.text not in self.notices:
+                if record.text not in self.notices and len(self.notices) < MOST_NOTICES:
                     self.notices.append(record.text)
-                    del self.notices[:-20]
             elif isinstance(record, Ended):
                 self.ended = record.reason
                 self.copying.clear()

@@ -230,7 +230,10 @@ class LiveScreen(LiveWork):
     def take(self, records: Sequence[Record]) -> None:
         """Take what happened, and show it at once unless that was done just now."""
         self._let_time_pass()
+        known = len(self.model.notices)
         self.model.take(records)
+        for notice in self.model.notices[known:]:
+            self.notify(printable(notice), markup=False, timeout=10)
         if self._steps_when_taken and self.model.held_back:
             self._steps_when_taken = False
             self.model.step(1)
@@ -466,8 +469,8 @@ class LiveScreen(LiveWork):
     def action_lanes(self) -> None:
         """Show what happened when, instead of the stack, or the stack again."""
         self.toggle_class("-lanes")
-        lanes_shown = self.has_class("-lanes")
-        self.query_one("#stack-title", PaneTitle).title = "Time lanes" if lanes_shown else "Stack"
+        title = "Time lanes" if self.has_class("-lanes") else "Stack"
+        self.query_one("#stack-title", PaneTitle).show(title)
         self.call_after_refresh(self.show_all)
 
     def action_tries(self) -> None:
