@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import stat
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -523,8 +524,10 @@ class Changes(CopyUp):
         folder.children[name] = there
         if self.report is not None:
             path, to_path = self.path_in(folder, name), self.path_in(to_folder, to_name)
-            self._tell("rename", to_path, from_path=path, pid=by.pid)
-            self._tell("rename", path, from_path=to_path, pid=by.pid)
+            # The same time says that these two are one.
+            now = time.time_ns()
+            self._tell("rename", to_path, from_path=path, pid=by.pid, when=now)
+            self._tell("rename", path, from_path=to_path, pid=by.pid, when=now)
             for moved in hides:
                 self._tell("opaque", self.path(moved), pid=by.pid)
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from layerview.unionfs import records
 from layerview.unionfs.copying import DataCopier, copy_attributes
 from layerview.unionfs.links import several_names
 from layerview.unionfs.listing import Below
@@ -46,6 +47,7 @@ class CopyUp(Tree):
         """For each branch that was looked through: its files with several names."""
         if writable:
             self._clean()
+            self._kept, self._gone_links = records.take(self._branches, self._devices)
 
     def _clean(self) -> None:
         """Remove what a process left in WORK that was killed."""
@@ -323,7 +325,10 @@ class CopyUp(Tree):
         os.link(source, name, src_dir_fd=source_fd, dst_dir_fd=fd, follow_symlinks=False)
         self._set_times(fd, before)
         if folder.listing is not None:
-            folder.listing.top[name] = (node.kind, os.stat(name, dir_fd=fd).st_ino)
+            folder.listing.top[name] = (
+                node.kind,
+                os.stat(name, dir_fd=fd, follow_symlinks=False).st_ino,
+            )
         if folder.children.get(name) is not node:
             folder.children[name] = node
             node.others.append((folder, name))

@@ -9,10 +9,20 @@ from layerview.layer.names import OPAQUE_MARKER, WHITEOUT_PREFIX
 
 WORK = b".wh..wh.orph"
 """In the top branch's root: what is not in its place yet, or no more."""
+RECORDS = b".wh..wh.numbers"
+"""In the top branch's root, while nothing serves the union: see records.py."""
 LONGEST = 255 - len(WHITEOUT_PREFIX)
 """Bytes of the longest name that is made: a whiteout of it must fit into a name as well."""
 
-__all__ = ["LONGEST", "OPAQUE_MARKER", "WHITEOUT_PREFIX", "WORK", "check_new", "failure"]
+__all__ = [
+    "LONGEST",
+    "OPAQUE_MARKER",
+    "RECORDS",
+    "WHITEOUT_PREFIX",
+    "WORK",
+    "check_new",
+    "failure",
+]
 
 
 def failure(code: int, name: bytes | str | None = None) -> OSError:

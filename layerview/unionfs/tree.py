@@ -432,13 +432,14 @@ class Tree:
         started: int = 0,
         pid: int = 0,
         cause: str | None = None,
+        when: int = 0,
     ) -> None:
         """Report a step; `started` is of time.perf_counter_ns."""
         if self.report is None:
             return
         self.report(
             Step(
-                time.time_ns(),
+                when or time.time_ns(),
                 kind,
                 path,
                 from_path,

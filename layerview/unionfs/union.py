@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from layerview.unionfs import records
 from layerview.unionfs.changes import RENAME_EXCHANGE, RENAME_NOREPLACE, Changes
 from layerview.unionfs.names import WHITEOUT_PREFIX, WORK, failure
 from layerview.unionfs.node import ROOT_CALLER, Attributes, Caller, Entry, Node
@@ -319,3 +320,7 @@ class Union(Changes):
             with suppress(OSError):
                 os.rmdir(WORK, dir_fd=self._branches[0])
                 self._set_times(self._branches[0], before)
+        if self.writable:
+            with suppress(OSError):
+                found = records.Records(self._kept, self._gone_links)
+                records.save(self._branches, self._devices, found)
