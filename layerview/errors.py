@@ -36,5 +36,9 @@ class LimitError(LayerviewError):
     """An input is larger than layerview is willing to hold."""
 
 
+class NamespaceError(LayerviewError):
+    """An ordinary user can't be root of a user namespace here."""
+
+
 class Cancelled(LayerviewError):
     """The person asked for the work to stop."""

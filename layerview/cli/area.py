@@ -39,6 +39,19 @@ def in_area(arguments: argparse.Namespace | Values, work: Callable[[], int]) -> 
     return run_in_user_namespace(work)
 
 
+def in_own_area(arguments: argparse.Namespace | Values, work: Callable[[], int]) -> int:
+    """Do work that needs no mount; where there are no user namespaces, as who one is.
+
+    All in an ordinary user's area is then the user's own.
+    """
+    from layerview.errors import NamespaceError
+
+    try:
+        return in_area(arguments, work)
+    except NamespaceError:
+        return work()
+
+
 def settle_root(arguments: argparse.Namespace | Values) -> None:
     """Make `arguments.root` say where the area is, in a user namespace as well as outside."""
     arguments.root = os.path.abspath(arguments.root) if arguments.root else default_root()

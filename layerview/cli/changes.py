@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from layerview.cli.area import containers, in_area
+from layerview.cli.area import containers, in_own_area
 from layerview.cli.flags import Flags, Values
 from layerview.text import printable
 
@@ -22,7 +22,7 @@ def run(words: Sequence[str]) -> int:
     flags.json()
     flags.area()
     arguments = flags.parse(words, least=1, most=1)
-    return in_area(arguments, lambda: _changes(arguments))
+    return in_own_area(arguments, lambda: _changes(arguments))
 
 
 def _changes(arguments: Values) -> int:

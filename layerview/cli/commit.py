@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from layerview.cli.area import containers, in_area
+from layerview.cli.area import containers, in_own_area
 from layerview.cli.flags import Flags, Values
 
 
@@ -27,7 +27,7 @@ def run(words: Sequence[str]) -> int:
     flags.json()
     flags.area()
     arguments = flags.parse(words, least=1, most=2)
-    return in_area(arguments, lambda: _commit(arguments))
+    return in_own_area(arguments, lambda: _commit(arguments))
 
 
 def _commit(arguments: Values) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from layerview.cli.area import in_area, say
+from layerview.cli.area import in_own_area, say
 from layerview.cli.flags import Flags, Values
 from layerview.cli.new_container import add_flags, image_in_area, options
 
@@ -20,7 +20,7 @@ def run(words: Sequence[str]) -> int:
     )
     add_flags(flags)
     arguments = flags.parse(words, least=1, stop=True)
-    return in_area(arguments, lambda: _create(arguments))
+    return in_own_area(arguments, lambda: _create(arguments))
 
 
 def _create(arguments: Values) -> int:

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from layerview.cli.area import add_area_options, area, in_area, say
+from layerview.cli.area import add_area_options, area, in_own_area, say
 from layerview.cli.options import TerminalProgress, parser
 from layerview.errors import UsageError
 from layerview.text import printable
@@ -35,14 +35,22 @@ def run(words: Sequence[str]) -> int:
         if sys.stdin.isatty():
             raise UsageError("there is no image to load; see layerview load --help")
         arguments.image = "-"
-    return in_area(arguments, lambda: _load(arguments))
+    return in_own_area(arguments, lambda: _load(arguments))
 
 
-def choose_driver_of(root: str, wanted: str | None) -> str:
-    """Return the driver to load under; one that the area has already is not tried again."""
+def choose_driver_of(root: str, wanted: str | None, *, trial: bool = True) -> str:
+    """Return the driver to load under; one that the area has already is not tried again.
+
+    Args:
+        root: the area.
+        wanted: what is asked for.
+        trial: whether one that the area has not is tried: what is not to be mounted need not be.
+    """
     from layerview.drivers.probe import choose_driver, make_driver
 
     name = wanted or os.environ.get("LAYERVIEW_DRIVER", "")
+    if name and not trial:
+        return make_driver(name, root).name
     if name and os.path.isdir(os.path.join(root, "image", name, "layerdb", "sha256")):
         return make_driver(name, root).name
     return choose_driver(root, wanted).name

@@ -15,8 +15,14 @@ from layerview.store.data_root import ImageRecord
 from layerview.text import printable
 
 
-def load_from_area(place: Area, record: ImageRecord, driver: str) -> None:
+def load_from_area(place: Area, record: ImageRecord, driver: str, *, trial: bool = True) -> None:
     """Make an image's layers under another driver than those that it lies under.
+
+    Args:
+        place: the area.
+        record: the image.
+        driver: the other one.
+        trial: whether it is tried first.
 
     Raises:
         LayerviewError: when they can't be made.
@@ -28,7 +34,7 @@ def load_from_area(place: Area, record: ImageRecord, driver: str) -> None:
     progress = TerminalProgress()
     with place.writing(say) as writing:
         with writing.lock.hold():
-            name = choose_driver_of(place.root, driver)
+            name = choose_driver_of(place.root, driver, trial=trial)
         say(f"{called} lies under {record.driver}: making its layers under {name}")
         with open_record(place.data, record, place="local") as image:
             loaded = load(writing, name, image, progress=progress)
@@ -37,8 +43,16 @@ def load_from_area(place: Area, record: ImageRecord, driver: str) -> None:
             say(note)
 
 
-def load_from_elsewhere(arguments: Values, word: str, driver: str | None) -> tuple[Area, str]:
+def load_from_elsewhere(
+    arguments: Values, word: str, driver: str | None, *, trial: bool = True
+) -> tuple[Area, str]:
     """Load an image that a file, a folder, or a transport in front of a name has.
+
+    Args:
+        arguments: `driver`, `platform`, `root`.
+        word: what has it.
+        driver: to load under; None: the best.
+        trial: whether that is tried first.
 
     Returns:
         The area, which is made where there is none, and the image's name in it.
@@ -75,7 +89,7 @@ def load_from_elsewhere(arguments: Values, word: str, driver: str | None) -> tup
         say(f"loading {word} into the area first")
         with place.writing(say) as writing:
             with writing.lock.hold():
-                name = choose_driver_of(place.root, driver)
+                name = choose_driver_of(place.root, driver, trial=trial)
             loaded = load(writing, name, image, progress=progress)
         progress.clear()
     for note in loaded.notes:

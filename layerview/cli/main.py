@@ -41,6 +41,7 @@ _GROUPS = {
         "kill": "a signal for running containers",
         "rm": "remove containers, with what they changed",
         "ps": "the containers that run, or all",
+        "shell": "a container in the built-in shell, where none can be started",
         "exec": "another command in a running container",
         "attach": "the input and output of a running container",
         "logs": "what a container wrote",

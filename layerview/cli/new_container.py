@@ -173,12 +173,13 @@ def wanted_driver(arguments: Values) -> str | None:
     return arguments.driver or os.environ.get("LAYERVIEW_DRIVER") or None
 
 
-def image_in_area(arguments: Values, word: str) -> tuple[Area, str]:
+def image_in_area(arguments: Values, word: str, *, trial: bool = True) -> tuple[Area, str]:
     """Return the area and a name of the image in it; the image is loaded first where it is not.
 
     Args:
         arguments: `driver`, `platform`, `root`.
         word: the image's name, its ID, or a file, a folder or the like that holds it.
+        trial: whether a driver is tried that the image is loaded under.
 
     Raises:
         NotFoundError: when it is nowhere.
@@ -211,8 +212,8 @@ def image_in_area(arguments: Values, word: str) -> tuple[Area, str]:
             else:
                 from layerview.cli.load_for_run import load_from_area
 
-                load_from_area(place, record, driver)
+                load_from_area(place, record, driver, trial=trial)
                 return place, name
     from layerview.cli.load_for_run import load_from_elsewhere
 
-    return load_from_elsewhere(arguments, word, driver)
+    return load_from_elsewhere(arguments, word, driver, trial=trial)

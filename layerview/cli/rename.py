@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from layerview.cli.area import containers, in_area
+from layerview.cli.area import containers, in_own_area
 from layerview.cli.flags import Flags, Values
 
 
@@ -18,7 +18,7 @@ def run(words: Sequence[str]) -> int:
     )
     flags.area()
     arguments = flags.parse(words, least=2, most=2)
-    return in_area(arguments, lambda: _rename(arguments))
+    return in_own_area(arguments, lambda: _rename(arguments))
 
 
 def _rename(arguments: Values) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from layerview.cli.area import containers, in_area, say
+from layerview.cli.area import containers, in_own_area, say
 from layerview.cli.flags import Flags, Values
 from layerview.errors import LayerviewError, NotFoundError
 from layerview.text import printable
@@ -24,7 +24,7 @@ def run(words: Sequence[str]) -> int:
     flags.json()
     flags.area()
     arguments = flags.parse(words, least=1)
-    return in_area(arguments, lambda: _remove(arguments))
+    return in_own_area(arguments, lambda: _remove(arguments))
 
 
 def _remove(arguments: Values) -> int:

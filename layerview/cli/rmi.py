@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from layerview.cli.area import add_area_options, area, in_area, say
+from layerview.cli.area import add_area_options, area, in_own_area, say
 from layerview.cli.options import parser
 from layerview.cli.output import print_json
 from layerview.errors import LayerviewError
@@ -28,7 +28,7 @@ def run(words: Sequence[str]) -> int:
     made.add_argument("--no-prune", action="store_true", help="keep parents without a name")
     add_area_options(made)
     arguments = made.parse_args(words)
-    return in_area(arguments, lambda: _remove(arguments))
+    return in_own_area(arguments, lambda: _remove(arguments))
 
 
 def _remove(arguments: argparse.Namespace) -> int:

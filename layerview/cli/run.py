@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from layerview.cli.attached import check_terminal, start_and_follow
 from layerview.cli.flags import Flags, Values
 from layerview.cli.new_container import add_flags, count, image_in_area, options
 from layerview.containers.plan import Options, StartError
-from layerview.errors import LayerviewError, UsageError
+from layerview.errors import LayerviewError, NamespaceError, UsageError
 from layerview.sizes import format_size
 
 if TYPE_CHECKING:
@@ -53,7 +53,22 @@ def run(words: Sequence[str]) -> int:
         raise UsageError("--json is for containers that run by themselves: say -d as well")
     if not detach:
         check_terminal(stdin=arguments.interactive, tty=arguments.tty)
-    return in_area(arguments, lambda: _run(arguments))
+    try:
+        return in_area(arguments, lambda: _run(arguments))
+    except NamespaceError as error:
+        return _instead(arguments, error)
+
+
+def _instead(
+    arguments: Values, error: LayerviewError, give_way: Callable[[], None] = lambda: None
+) -> int:
+    from layerview.cli.shell_instead import run_instead
+
+    try:
+        return run_instead(arguments, error, give_way)
+    except LayerviewError as problem:
+        say(str(problem))
+        return problem.code if isinstance(problem, StartError) else OWN_FAILURE
 
 
 def _run(arguments: Values) -> int:
@@ -91,9 +106,11 @@ def _attached(containers: Containers, image: str, asked: Options, arguments: Val
             signals=arguments.sig_proxy,
             started=started,
         )
-    except LayerviewError:
+    except LayerviewError as error:
         if asked.auto_remove:
             _remove(containers, created.id)
+        if isinstance(error, StartError) and error.code == OWN_FAILURE:
+            return _instead(arguments, error, lambda: _remove(containers, created.id))
         raise
     if code is not None and asked.auto_remove:
         _remove(containers, created.id)

@@ -9,7 +9,9 @@ from layerview.cli.attached import check_terminal, follow, start_and_follow
 from layerview.cli.flags import Flags, Values
 from layerview.cli.several import Done, each
 from layerview.containers.plan import StartError
-from layerview.errors import LayerviewError, UsageError
+from layerview.errors import LayerviewError, NamespaceError, UsageError
+
+_OWN_FAILURE = 125
 
 
 def run(words: Sequence[str]) -> int:
@@ -31,8 +33,26 @@ def run(words: Sequence[str]) -> int:
             raise UsageError("one container at a time can be followed: leave out -a and -i")
         if arguments.json:
             raise UsageError("--json is for containers that run by themselves: leave out -a and -i")
-        return in_area(arguments, lambda: _attached(arguments))
+        try:
+            return in_area(arguments, lambda: _attached(arguments))
+        except NamespaceError as error:
+            return _instead(arguments, error)
     return in_area(arguments, lambda: _detached(arguments))
+
+
+def _instead(arguments: Values, error: LayerviewError) -> int:
+    from layerview.cli.shell_instead import start_instead
+
+    try:
+        return start_instead(
+            containers(arguments),
+            arguments.rest[0],
+            error,
+            interactive=arguments.interactive,
+        )
+    except LayerviewError as problem:
+        say(str(problem))
+        return problem.code if isinstance(problem, StartError) else 1
 
 
 def _detached(arguments: Values) -> int:
@@ -64,6 +84,8 @@ def _attached(arguments: Values) -> int:
         if code is not None and place.area.data.host_config(record.id).flag("AutoRemove"):
             place.remove(record.id, force=True, volumes=True)
     except LayerviewError as error:
+        if isinstance(error, StartError) and error.code == _OWN_FAILURE:
+            return _instead(arguments, error)
         # It may come out of a user namespace, which the code would not survive.
         say(str(error))
         return error.code if isinstance(error, StartError) else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from layerview.cli.area import add_area_options, area, in_area, say
+from layerview.cli.area import add_area_options, area, in_own_area, say
 from layerview.cli.options import parser
 from layerview.cli.output import print_json
 from layerview.errors import UsageError
@@ -25,7 +25,7 @@ def run(words: Sequence[str]) -> int:
     made.add_argument("name", metavar="NAME", help="the new name")
     add_area_options(made)
     arguments = made.parse_args(words)
-    return in_area(arguments, lambda: _tag(arguments))
+    return in_own_area(arguments, lambda: _tag(arguments))
 
 
 def _tag(arguments: argparse.Namespace) -> int:

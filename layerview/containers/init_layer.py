@@ -84,7 +84,8 @@ def _make_one(folder: int, name: bytes, kind: bytes, target: bytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         os.close(os.open(name, flags, 0o755, dir_fd=folder))
     # Whatever the umask, and the folder's set-group-ID bit; nobody else is in this layer yet.
-    os.chown(name, 0, 0, dir_fd=folder, follow_symlinks=False)
+    if os.geteuid() == 0:
+        os.chown(name, 0, 0, dir_fd=folder, follow_symlinks=False)
     if kind != _LINK:
         os.chmod(name, 0o755, dir_fd=folder)
 

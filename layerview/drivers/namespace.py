@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from layerview import errors
 from layerview.drivers.mounts import MS_REC, MS_SLAVE, libc, mount, unshare
-from layerview.errors import LayerviewError
+from layerview.errors import LayerviewError, NamespaceError
 
 if TYPE_CHECKING:
     from layerview.layer.apply import Owners
@@ -112,7 +112,7 @@ def _call(work: Callable[[], object], namespaces: int) -> object:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if code and user:
-        raise LayerviewError("; ".join(_problem(code)))
+        raise NamespaceError("; ".join(_problem(code)))
     if code:
         raise OSError(code, os.strerror(code))
     if not text:
@@ -205,7 +205,7 @@ def _become_root() -> None:
         os.setresuid(0, 0, 0)
     except OSError as error:
         reason, remedy = _problem(error.errno or errno.EPERM)
-        raise LayerviewError(f"{reason}; {remedy}") from None
+        raise NamespaceError(f"{reason}; {remedy}") from None
 
 
 def _wait(child: int) -> int:
