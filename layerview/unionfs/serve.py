@@ -181,7 +181,7 @@ def _serve(wish: _Wish, tell: int) -> None:
     if listening is not None:
         poll = select.poll()
         listeners = Listeners(listening, poll)
-    union = Union(folders, report=listeners.tell if listeners is not None else None)
+    union = Union(folders)
     faults = _Faults(place)
     server = Server(
         connection,

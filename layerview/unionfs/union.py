@@ -89,9 +89,14 @@ class Union(Changes):
         fd = os.open(name, flags & _PASSED | nofollow | os.O_CLOEXEC, dir_fd=at)
         if shortened:
             self._told_write(node, 0, by, "truncate")
-        elif self.reads and not writes and self.report is not None:
-            self._tell("read", self.path(node), found=node.branch, pid=by.pid)
+        elif self.reads and not writes:
+            self.was_read(node, by)
         return fd
+
+    def was_read(self, node: Node, by: Caller = ROOT_CALLER) -> None:
+        """Hear that a file was opened for reading by a descriptor that was there already."""
+        if self.report is not None:
+            self._tell("read", self.path(node), found=node.branch, pid=by.pid)
 
     def wrote(self, node: Node, count: int | None, by: Caller = ROOT_CALLER) -> None:
         """Hear of a write to a file that was opened here.

@@ -24,6 +24,7 @@ SEEN: list[Behaviour] = []
 
 def make(place: Path) -> None:
     """Put the files into an empty folder."""
+    place.chmod(0o755)
     (place / "text").write_text("".join(f"line {number}\n" for number in range(100)))
     (place / "big").write_bytes(bytes(range(256)) * (3_000_000 // 256))
     (place / "setuid").write_bytes(b"#!/bin/sh\nexit 3\n")
@@ -143,7 +144,8 @@ def renames_go_by_their_flags(place: Path) -> object:
         return done if done == 0 else errno.errorcode[ctypes.get_errno()]
 
     said = [rename("text", "pair", 1), rename("text", "pair", 2), rename("pair", "fresh", 1)]
-    said += [rename("folder", "text", 2), rename("folder/one", "missing/one", 0)]
+    (place / "made").mkdir()
+    said += [rename("made", "text", 2), rename("folder/one", "missing/one", 0)]
     return said, (place / "fresh").read_bytes()[:6], sorted(os.listdir(place))
 
 

@@ -150,6 +150,7 @@ class Files:
         """
         node = known.node
         writes = flags & _WRITES
+        told = False
         if known.parted:
             raise _stale()
         if (
@@ -159,6 +160,7 @@ class Files:
             or flags & os.O_TRUNC
         ):
             fd, writable = self._file(known, flags, by)
+            told = not writable
             if known.fd < 0 or not known.opens:
                 self._let_go(known)
                 self._have(known, fd, writable=writable)
@@ -171,6 +173,8 @@ class Files:
                 if known.branch != node.branch or (writes and not known.writable):
                     self._part(known)
                     raise _stale()
+        if self._union.reads and not writes and not told:
+            self._union.was_read(node, by)
         return self._opened(known, flags)
 
     def _file(self, known: Known, flags: int, by: Caller) -> tuple[int, bool]:

@@ -117,7 +117,10 @@ class Table:
 
     def entry(self, unique: int, node: Node) -> bytes:
         """Answer a request with a node, which the kernel knows from then on."""
-        had = self.union.attributes(node)
+        return self.entered(unique, node, self.union.attributes(node))
+
+    def entered(self, unique: int, node: Node, had: Attributes) -> bytes:
+        """Answer a request with a node whose attributes are known."""
         known = self.enter(node)
         valid = 0 if known.parted else VALID
         return HEAD_AND_ENTRY.pack(

@@ -78,7 +78,8 @@ Head = tuple[int, int, int, int, int, int, int, int, int]
 Handler = Callable[[Known, int, Head], bytes | None]
 """Answers a request of a length; None: there is no answer, or it was given."""
 
-_ENTRY = IN_SIZE
+_MOST_NAME = 255
+"""Bytes of a name; the kernel lets more through."""
 
 
 class Names:
@@ -133,13 +134,15 @@ class Names:
 
     def _lookup(self, known: Known, size: int, head: Head) -> bytes:
         try:
-            node = self._union.lookup(known.node, bytes(self._buffer[_ENTRY : size - 1]))
+            node, had = self._union.look(known.node, bytes(self._buffer[IN_SIZE : size - 1]))
         except FileNotFoundError:
+            if size - 1 - IN_SIZE > _MOST_NAME:
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)) from None
             # That there is none is good to know as well.
             return HEAD_AND_ENTRY.pack(
                 HEAD_AND_ENTRY.size, 0, head[2], 0, 0, VALID, 0, 0, 0, *(0,) * 16
             )
-        return self._table.entry(head[2], node)
+        return self._table.entered(head[2], node, had)
 
     def _forget(self, known: Known, size: int, head: Head) -> None:
         self._table.forget(head[3], FORGET_IN.unpack_from(self._buffer, IN_SIZE)[0])
@@ -319,8 +322,7 @@ class Names:
             entry: tuple[int, ...] = (0,) * 22
             if at > 1:
                 try:
-                    node = union.lookup(folder, name)
-                    had = union.attributes(node)
+                    node, had = union.look(folder, name)
                 except OSError:
                     # It is gone: it stands in this listing, and a look at it will find nothing.
                     pass

@@ -181,9 +181,8 @@ class Server:
 
     def _wait(self, listeners: Listeners, poll: select.poll) -> None:
         """Wait for a request; hear and tell those who listen meanwhile."""
-        connection = self._connection
+        connection, union = self._connection, self._union
         while True:
-            watched = listeners.any and self._files.is_written
             if listeners.waits:
                 found = poll.poll(0)
                 if not found:
@@ -191,9 +190,11 @@ class Server:
                     listeners.send()
                     continue
             else:
+                watched = listeners.any and (self._files.is_written or union.has_writes)
                 found = poll.poll(_LOOK_AGAIN if watched else None)
                 if not found:
                     self._files.look()
+                    union.tell_writes()
                     continue
             here = False
             for fd, event in found:
@@ -201,7 +202,8 @@ class Server:
                     here = True
                 else:
                     listeners.heed(fd, event)
-                    self._union.reads = listeners.reads
+                    union.reads = listeners.reads
+                    union.report = listeners.tell if listeners.any else None
             if here:
                 return
 
