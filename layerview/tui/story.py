@@ -272,6 +272,8 @@ class Teller:
                     continue
                 return
             self._hurry()
+            if not self._scene:
+                continue
             if milliseconds < self._left:
                 self._left -= milliseconds
                 return
@@ -279,7 +281,6 @@ class Teller:
             if self._at + 1 < len(self._scene):
                 self._at += 1
                 self._left = self._scene[self._at][0]
-                self._hurry()
             else:
                 self._scene = []
 
@@ -289,10 +290,13 @@ class Teller:
             return
         place = self._at
         if not self._tells_of_copying and place >= (landing := landing_of(self._scene)):
-            spent = self._scene[place][0] - self._left
-            limit = min(HURRY, self._scene[place][0]) if place == landing else 0
-            self._left = min(self._left, max(0.0, limit - spent))
-            del self._scene[place + 1 :]
+            if place > landing:
+                self._scene = []
+                return
+            stays, frame = self._scene[place]
+            limit = min(HURRY, stays)
+            self._left = max(0.0, self._left - (stays - limit))
+            self._scene[place:] = [(limit, frame)]
 
     def _begin_next(self) -> bool:
         if self._copying is not None:
