@@ -45,8 +45,9 @@ def save(branches: Sequence[int], devices: Sequence[int], records: Records) -> N
     top = branches[0]
     before = os.fstat(top)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(RECORDS, flags, 0o600, dir_fd=top), "w", encoding="ascii") as file:
-        file.write("\n".join([*lines, "end\n"]))
+    # As bytes: a server that sees no files any more can't load another encoding.
+    with open(os.open(RECORDS, flags, 0o600, dir_fd=top), "wb") as file:
+        file.write("\n".join([*lines, "end\n"]).encode())
     os.utime(b".", ns=(before.st_atime_ns, before.st_mtime_ns), dir_fd=top)
 
 
@@ -57,8 +58,8 @@ def take(branches: Sequence[int], devices: Sequence[int]) -> Records:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         before = os.fstat(top)
-        with open(os.open(RECORDS, flags, dir_fd=top), encoding="ascii") as file:
-            lines = file.read(_MOST).splitlines()
+        with open(os.open(RECORDS, flags, dir_fd=top), "rb") as file:
+            lines = file.read(_MOST).decode().splitlines()
         os.unlink(RECORDS, dir_fd=top)
         os.utime(b".", ns=(before.st_atime_ns, before.st_mtime_ns), dir_fd=top)
     except (OSError, ValueError):
