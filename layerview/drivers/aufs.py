@@ -39,10 +39,11 @@ from layerview.drivers.layered import (
     take_over,
     write_file,
 )
-from layerview.drivers.mounted_trees import MountedTrees, Places, detach_all
+from layerview.drivers.mounted_trees import MountedTrees, Places, detach_all, lock_soon
 from layerview.drivers.mounts import attach, mount
 from layerview.drivers.removal import remove_tree
 from layerview.errors import DamageError, FormatError, LayerviewError, LimitError
+from layerview.layer.beneath import OPEN_FOLDER
 from layerview.layer.whiteouts import Whiteouts
 from layerview.progress import QUIET, Progress
 
@@ -191,7 +192,7 @@ class Aufs:
     def size(self, id: str, parent: str | None) -> int:
         """See Driver."""
         if self._tells(id, parent):
-            return folder_size(self.layer_folder(id))
+            return folder_size(self.layer_folder(id), leave_out=b".wh.")
         return naive_size(self, id, parent)
 
     def look(self, id: str, paths: Sequence[bytes]) -> list[os.stat_result | None]:
@@ -271,7 +272,7 @@ class Aufs:
             steps = self.steps_of(id)
             with suppress(FileExistsError):
                 os.makedirs(os.path.dirname(steps), 0o700)
-        return serve(branches, steps=steps, volatile=volatile).tree
+        return serve(branches, steps=steps, volatile=volatile, read_only=read_only).tree
 
     def _mount(self, id: str, branches: list[str], read_only: bool, volatile: bool) -> None:
         target = self._path("mnt", id)
@@ -300,12 +301,22 @@ class Aufs:
             ) from None
 
     def _forget_steps(self, id: str) -> None:
-        """Take away what a server left, or soon takes away itself."""
+        """Wait until a server has ended, and take away what it left."""
         folder = os.path.dirname(self.steps_of(id))
+        self._await_server(folder)
         with suppress(OSError):
             os.unlink(os.path.join(folder, "steps"))
         with suppress(OSError):
             os.rmdir(folder)
+
+    def _await_server(self, folder: str) -> None:
+        """Wait for a server whose tree is gone: it writes down what it knows (see unionfs)."""
+        with suppress(OSError):
+            fd = os.open(folder, OPEN_FOLDER)
+            try:
+                lock_soon(fd)
+            finally:
+                os.close(fd)
 
     # --- removing ---
 
@@ -317,6 +328,7 @@ class Aufs:
         """
         folders = os.path.join(self.home, "diff")
         with self._trees.removing(check_id(id)):
+            self._await_server(os.path.join(self._union, id))
             remove_tree(self._union, id)
             remove_tree(folders, id + _REMOVING)
             with suppress(FileNotFoundError):

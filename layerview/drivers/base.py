@@ -225,16 +225,23 @@ def sizes_of(states: Iterable[os.stat_result]) -> int:
     return total
 
 
-def folder_size(folder: str) -> int:
-    """Sum up all files below a folder, each inode once (moby, pkg/directory, Size)."""
-    return sizes_of(_states(os.fsencode(folder)))
+def folder_size(folder: str, *, leave_out: bytes = b"") -> int:
+    """Sum up all files below a folder, each inode once (moby, pkg/directory, Size).
+
+    Args:
+        folder: its path.
+        leave_out: what names start with that do not count, nor what is in them.
+    """
+    return sizes_of(_states(os.fsencode(folder), leave_out))
 
 
-def _states(folder: bytes) -> Iterator[os.stat_result]:
+def _states(folder: bytes, leave_out: bytes) -> Iterator[os.stat_result]:
     waiting = [folder]
     while waiting:
         with os.scandir(waiting.pop()) as found:
             for entry in found:
+                if leave_out and entry.name.startswith(leave_out):
+                    continue
                 state = entry.stat(follow_symlinks=False)
                 if stat.S_ISDIR(state.st_mode):
                     waiting.append(entry.path)

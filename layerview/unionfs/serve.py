@@ -12,6 +12,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple, NoReturn
@@ -35,6 +36,8 @@ PROCESS_NAME = "layerview-union"
 _SPARED = -500
 """How much later than others the server is ended when memory runs out, as dockerd has it."""
 _MOST_FAULTS = 1 << 16
+_PATIENCE = 2.0
+"""Seconds that a server of before has for its end."""
 _SIGNALS = (*range(1, 32), *range(34, 65))
 """All but the C library's own."""
 
@@ -65,6 +68,7 @@ def serve(
     steps: str | None = None,
     volatile: bool = False,
     passthrough: bool = True,
+    read_only: bool = False,
 ) -> Served:
     """Mount a union of folders, and leave it to a process of its own.
 
@@ -77,6 +81,7 @@ def serve(
         steps: where it listens for those who want to hear of its steps; None: nowhere.
         volatile: let nothing wait for the disk.
         passthrough: have the kernel read and write the files itself, where it does that.
+        read_only: write to no branch at all.
 
     Raises:
         OSError: when a branch, the device or the mount fails; nothing of the attempt is left.
@@ -85,7 +90,7 @@ def serve(
     try:
         tree = make_tree(connection)
         try:
-            said = _begin(_Wish(connection, branches, steps, volatile, passthrough))
+            said = _begin(_Wish(connection, branches, steps, volatile, passthrough, read_only))
         except BaseException:
             os.close(tree)
             raise
@@ -100,6 +105,7 @@ class _Wish(NamedTuple):
     steps: str | None
     volatile: bool
     passthrough: bool
+    read_only: bool
 
 
 def _begin(wish: _Wish) -> dict[str, int]:
@@ -171,7 +177,7 @@ def _serve(wish: _Wish, tell: int) -> None:
     if wish.steps is not None:
         listening, place = listen(wish.steps)
         place = _above(place)
-        kept += [listening.fileno(), place]
+        kept += [listening.fileno(), place, _above(_succeed(place))]
     _close_others(kept)
     _leave_mounts()
     gc.freeze()
@@ -181,7 +187,7 @@ def _serve(wish: _Wish, tell: int) -> None:
     if listening is not None:
         poll = select.poll()
         listeners = Listeners(listening, poll)
-    union = Union(folders)
+    union = Union(folders, writable=not wish.read_only)
     faults = _Faults(place)
     server = Server(
         connection,
@@ -203,6 +209,23 @@ def _serve(wish: _Wish, tell: int) -> None:
             _unlink_own(place, os.path.basename(wish.steps), listening)
             listeners.close()
         server.close()
+
+
+def _succeed(place: int) -> int:
+    """Wait until a server of before, whose tree is gone, has written down what it knows.
+
+    Returns:
+        A descriptor of the steps' folder with a lock on it, which is let go of at this one's end.
+    """
+    lock = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            time.sleep(0.002)
+    return lock
 
 
 def _settle() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.drivers.people import as_user, readable_site, user
+from tests.drivers.people import as_user, everybodys_fuse, readable_site, user
 
 pytestmark = pytest.mark.conformance
 
@@ -20,7 +20,7 @@ CASES = "tests/conformance/test_container_cases.py"
 @pytest.fixture(scope="module")
 def site() -> Iterator[Path]:
     user("lvuser")
-    with readable_site() as made:
+    with everybodys_fuse(), readable_site() as made:
         yield made
 
 

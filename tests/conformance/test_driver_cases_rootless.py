@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.drivers.people import as_user, readable_site, user
+from tests.drivers.people import as_user, everybodys_fuse, readable_site, user
 
 pytestmark = pytest.mark.conformance
 
@@ -27,7 +27,7 @@ sys.exit(run_in_user_namespace(lambda: int(pytest.main(words))))
 @pytest.fixture(scope="module")
 def site() -> Iterator[Path]:
     user("lvuser")
-    with readable_site() as made:
+    with everybodys_fuse(), readable_site() as made:
         yield made
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import pwd
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,21 @@ def user(name: str) -> str:
     if shutil.which("setpriv") is None:
         pytest.skip("setpriv is not installed")
     return name
+
+
+@contextmanager
+def everybodys_fuse() -> Iterator[None]:
+    """Have /dev/fuse open to everybody, as udev makes it, where there is one."""
+    device = "/dev/fuse"
+    if not os.path.exists(device):
+        yield
+        return
+    before = stat.S_IMODE(os.stat(device).st_mode)
+    os.chmod(device, 0o666)
+    try:
+        yield
+    finally:
+        os.chmod(device, before)
 
 
 @cache
