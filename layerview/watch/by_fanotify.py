@@ -41,6 +41,7 @@ class _Making:
     def __init__(self, id: bytes, began: float) -> None:
         self.id = id
         self.began = began
+        self.told = began
         self.size = 0
         self.source: Source | None = None
 
@@ -182,7 +183,8 @@ class ByFanotify:
             if age > _LOST_AFTER or making.id not in made:
                 del self._making[making.id]
                 made.pop(making.id, None)
-            elif age >= _STEP:
+            elif now - making.told >= _STEP:
+                making.told = now
                 self._tell(batch, making, made[making.id])
 
     def _tell(self, batch: Batch, making: _Making, made: Made) -> None:

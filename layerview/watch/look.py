@@ -87,7 +87,7 @@ class Upper:
         Raises:
             OSError: when it can't be opened.
         """
-        self.base = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.base = os.open(folder, OPEN_FOLDER & ~os.O_NOFOLLOW)
         self.readable = reads_marks(whiteouts)
         """Whether marks are seen."""
         self.missed = 0
