@@ -51,10 +51,14 @@ def stack_rows(
 
 def row_of(rows: Sequence[Row], layer: int) -> int | None:
     """Return the row where a layer begins, or the one that stands for it; None without any."""
+    # Those that are left out stand between the ones that are shown around them, top first.
     more = None
     for y, row in enumerate(rows):
-        if row.kind in ("first", "single") and row.number == layer:
-            return y
+        if row.kind in ("first", "single"):
+            if row.number == layer:
+                return y
+            if row.number < layer:
+                return more
         if row.kind == "more":
             more = y
     return more

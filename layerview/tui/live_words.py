@@ -17,6 +17,9 @@ from layerview.watch.target import Target, WatchedVolume, below
 
 UNION = "aufs"
 
+MOST_NAMED = 7
+"""Layers of a search that are named one by one in an event's row."""
+
 
 class Word(NamedTuple):
     """A piece of a sentence."""
@@ -140,6 +143,8 @@ def note_words(event: CowEvent, layers: Sequence[int]) -> str:
         words = ""
         if searched:
             above = " ".join(str(number) for number in searched[:-1])
+            if len(searched) > MOST_NAMED:
+                above = count_of(len(searched) - 1, "layer")
             words = f"searched {above}, " if above else ""
             words += f"found in {searched[-1]}"
         elif layer == INIT:

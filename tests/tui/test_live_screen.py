@@ -334,8 +334,8 @@ async def test_others_containers_are_only_looked_at() -> None:
         assert shown.app.screen is shown.screen
 
 
-@pytest.mark.parametrize("size", [(60, 15), (80, 24), (99, 30), (100, 30), (130, 40), (200, 60)])
-@pytest.mark.parametrize("count", [1, 6, 40])
+@pytest.mark.parametrize("size", [(60, 15), (80, 24), (100, 30), (200, 60)])
+@pytest.mark.parametrize("count", [1, 40])
 async def test_any_size_and_any_stack_is_drawn(size: tuple[int, int], count: int) -> None:
     watched = target(layers=layers(count))
     shown = Shown(watched=watched, records=morning())

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from layerview.tui.cells import width_of
 from layerview.tui.live_lanes import lanes
+from layerview.tui.live_route import route, row_of, stack_rows
 from layerview.tui.live_words import (
     Word,
     burst_words,
@@ -19,6 +20,7 @@ from layerview.tui.live_words import (
     volume_of,
     wrap_words,
 )
+from layerview.tui.stack_rows import visible_layers
 from layerview.tui.widgets.live_stack import of_words
 from layerview.watch.events import INIT, KINDS, CowEvent
 from layerview.watch.target import WatchedVolume
@@ -164,3 +166,34 @@ def test_each_event_falls_into_one_column_of_the_lanes(times: list[int], width: 
     assert len(shown.columns) == width
     assert sum(column.events for column in shown.columns) == len(events)
     assert shown.before == 0
+
+
+@given(st.integers(1, 60), st.integers(5, 40), st.integers(0, 59), st.booleans())
+def test_each_layer_has_its_row_or_the_one_that_stands_for_it(
+    count: int, space: int, chosen: int, tall: bool
+) -> None:
+    chosen = min(chosen, count - 1)
+    shown = visible_layers(count, space, 3 if tall else 1, chosen)
+    rows = stack_rows(shown, 1, tall=tall, chip_row=False, plinth=True)
+    places = [row_of(rows, number) for number in range(count - 1, -1, -1)]
+    known = [place for place in places if place is not None]
+    assert known == sorted(known)
+    if any(row.kind == "more" for row in rows):
+        assert None not in places
+        assert chosen in shown
+    for number in shown:
+        if number >= 0:
+            place = row_of(rows, number)
+            assert place is not None
+            assert rows[place].number == number
+
+
+@given(st.integers(1, 60), st.integers(2, 80), st.floats(0, 1), st.sampled_from([1, 3]))
+def test_a_file_is_always_between_its_layer_and_the_top(
+    end: int, height: int, share: float, tall: int
+) -> None:
+    source = end + height
+    way = route(source, end, share, tall)
+    assert end <= way.chip <= source
+    assert not any(way.above(y) and way.below(y) for y in range(end, source + 1))
+    assert route(source, end, 1.0, tall).chip == end

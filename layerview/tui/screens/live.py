@@ -318,8 +318,10 @@ class LiveScreen(LiveWork):
         for lines in self.query(NowLines):
             lines.show(sentences if not stopped else [stopped], failed=bool(self._failure))
         words = burst_words(model.teller.untold)
-        hint = muted("search goes down, the file comes up")
-        self._title("stack", [strong(words) if words else hint])
+        hint = "search goes down, the file comes up"
+        if self.target.driver == "vfs":
+            hint = "a whole tree of its own: nothing comes up"
+        self._title("stack", [strong(words) if words else muted(hint)])
 
     def _title(self, name: str, right: list[Piece]) -> None:
         """Show what stands at the right of a title; painted again only when it is something new."""

@@ -33,6 +33,7 @@ class LiveLanes(Painted):
         self.has_volumes = False
         self.lanes: Lanes | None = None
         self.tall = 2
+        self._room = 0
 
     @property
     def head(self) -> int:
@@ -46,6 +47,7 @@ class LiveLanes(Painted):
 
     def fit_room(self, room: int) -> None:
         """Take up to so many rows."""
+        self._room = room
         count = 1 + len(self.slabs) + self.has_volumes
         self.tall = 2 if count * 2 + 1 <= room else 1
         self.styles.height = max(1, min(room, count * self.tall + 1))
@@ -55,7 +57,7 @@ class LiveLanes(Painted):
         """Show what happened when."""
         if (tuple(slabs), has_volumes, lanes) != (self.slabs, self.has_volumes, self.lanes):
             self.slabs, self.has_volumes, self.lanes = tuple(slabs), has_volumes, lanes
-            self.refresh()
+            self.fit_room(self._room)
 
     def _shown(self) -> list[LiveSlab | None]:
         """The layers that have a lane; None stands for the container layer."""
