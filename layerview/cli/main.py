@@ -49,6 +49,7 @@ _GROUPS = {
         "rename": "another name for a container",
         "commit": "an image of what a container changed",
         "changes": "what a container changed, as docker diff",
+        "watch": "what a container copies up and changes, as it happens; Docker's and Podman's too",
         "volume": "create, ls, inspect, rm, prune: folders that outlive containers",
         "container": "prune: the containers that do not run; and the words above",
     },
