@@ -12,16 +12,16 @@ OLD = 1_500_000_000_123_456_789
 """The first of the times that layers have."""
 
 
-def make(layer: Path, seed: int, *, longest: bool = True) -> None:
-    """Fill a layer's folder."""
+def make(layer: Path, seed: int, *, longest: bool = True, links: bool = True) -> None:
+    """Fill a layer's folder; names that are too long for whiteouts and links may be left out."""
     layer.mkdir()
     chance = random.Random(seed)
-    files: list[bytes] = []
+    files: list[bytes] | None = [] if links else None
     _fill(os.fsencode(layer), chance, 0, files, longest)
 
 
 def _fill(
-    folder: bytes, chance: random.Random, depth: int, files: list[bytes], longest: bool
+    folder: bytes, chance: random.Random, depth: int, files: list[bytes] | None, longest: bool
 ) -> None:
     names = [*NAMES, TOO_LONG] if longest else NAMES[:-1]
     for name in names:
@@ -41,7 +41,8 @@ def _fill(
                 file.write(chance.randbytes(chance.choice([0, 1, 100, 5000])))
                 if chance.random() < 0.2:
                     file.truncate(100_000)
-            files.append(path)
+            if files is not None:
+                files.append(path)
             _dress(path, chance, chance.choice([0o644, 0o4755, 0o2711, 0o400]))
             if chance.random() < 0.3:
                 os.setxattr(path, b"user.\xff", chance.randbytes(5))
@@ -50,11 +51,13 @@ def _fill(
         elif what == "symlink":
             os.symlink(chance.choice([b"a", b"../b", b"/etc/\xff", b"nowhere"]), path)
             _dress(path, chance, None)
-            files.append(path)
+            if files is not None:
+                files.append(path)
         elif what == "pipe":
             os.mkfifo(path)
             _dress(path, chance, 0o640)
-            files.append(path)
+            if files is not None:
+                files.append(path)
         elif what == "device" and os.geteuid() == 0:
             os.mknod(path, 0o020600, os.makedev(1, 3))
             _dress(path, chance, 0o666)

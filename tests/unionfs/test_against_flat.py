@@ -527,7 +527,7 @@ class AgainstFlat(RuleBasedStateMachine):
 
 TestAgainstFlat = AgainstFlat.TestCase
 TestAgainstFlat.settings = settings(
-    max_examples=150,
+    max_examples=100,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
