@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from layerview.text import decode
 from layerview.watch.events import CowEvent, Record, is_exchange
+from layerview.watch.lines import path_fields
 from layerview.watch.paths import PathMap
 
 TOP = 20
@@ -117,7 +117,7 @@ class Ledger:
                 {"layer": layer, **_totals(tally)} for layer, tally in sorted(self.by_layer.items())
             ],
             "by_path": [
-                {"path": "/" + decode(path), **_totals(tally)} for path, tally in top(self.by_path)
+                {**path_fields(path), **_totals(tally)} for path, tally in top(self.by_path)
             ],
             "by_process": [
                 {"command": command, **_totals(tally)} for command, tally in top(self.by_process)

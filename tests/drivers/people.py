@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = "/usr/bin/python3"
 PACKAGES = ["fastcrc", "isal", "backports", "pytest", "_pytest", "pluggy", "iniconfig", "packaging"]
-PACKAGES += ["pygments", "py"]
+PACKAGES += ["pygments", "py", "watchfiles", "anyio", "idna", "sniffio", "typing_extensions"]
 
 
 def user(name: str) -> str:
