@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 from layerview.cli.area import in_area, say
 from layerview.cli.attached import check_terminal, start_and_follow
 from layerview.cli.flags import Flags, Values
-from layerview.cli.new_container import add_flags, count, image_in_area, options
+from layerview.cli.new_container import (
+    add_flags,
+    count,
+    image_in_area,
+    options,
+    wanted_driver,
+)
 from layerview.containers.plan import Options, StartError
 from layerview.errors import LayerviewError, NamespaceError, UsageError
 from layerview.sizes import format_size
@@ -53,25 +59,30 @@ def run(words: Sequence[str]) -> int:
         raise UsageError("--json is for containers that run by themselves: say -d as well")
     if not detach:
         check_terminal(stdin=arguments.interactive, tty=arguments.tty)
+    driver = wanted_driver(arguments)
     try:
-        return in_area(arguments, lambda: _run(arguments))
+        return in_area(arguments, lambda: _run(arguments, driver))
     except NamespaceError as error:
-        return _instead(arguments, error)
+        return _instead(arguments, driver, error)
 
 
 def _instead(
-    arguments: Values, error: LayerviewError, give_way: Callable[[], None] = lambda: None
+    arguments: Values,
+    driver: str | None,
+    error: LayerviewError,
+    give_way: Callable[[], None] = lambda: None,
 ) -> int:
+    """See shell_instead.run_instead; `driver` is the one that was asked for."""
     from layerview.cli.shell_instead import run_instead
 
     try:
-        return run_instead(arguments, error, give_way)
+        return run_instead(arguments, driver, error, give_way)
     except LayerviewError as problem:
         say(str(problem))
         return problem.code if isinstance(problem, StartError) else OWN_FAILURE
 
 
-def _run(arguments: Values) -> int:
+def _run(arguments: Values, driver: str | None) -> int:
     from layerview.containers.life import Containers
 
     try:
@@ -79,7 +90,7 @@ def _run(arguments: Values) -> int:
         asked = options(arguments, attached=not arguments.detach)
         containers = Containers(place, say)
         if not arguments.detach:
-            return _attached(containers, image, asked, arguments)
+            return _attached(containers, image, asked, arguments, driver)
         status = 0
         for _ in range(arguments.count or 1):
             status = max(status, _detached(containers, image, asked, arguments))
@@ -90,7 +101,9 @@ def _run(arguments: Values) -> int:
         return error.code if isinstance(error, StartError) else OWN_FAILURE
 
 
-def _attached(containers: Containers, image: str, asked: Options, arguments: Values) -> int:
+def _attached(
+    containers: Containers, image: str, asked: Options, arguments: Values, driver: str | None
+) -> int:
     created = _create(containers, image, asked)
 
     def started(how: Started) -> None:
@@ -110,7 +123,7 @@ def _attached(containers: Containers, image: str, asked: Options, arguments: Val
         if asked.auto_remove:
             _remove(containers, created.id)
         if isinstance(error, StartError) and error.code == OWN_FAILURE:
-            return _instead(arguments, error, lambda: _remove(containers, created.id))
+            return _instead(arguments, driver, error, lambda: _remove(containers, created.id))
         raise
     if code is not None and asked.auto_remove:
         _remove(containers, created.id)

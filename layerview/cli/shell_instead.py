@@ -49,12 +49,16 @@ def wanted(args: list[str], *, interactive: bool) -> tuple[bool, bytes | None]:
 
 
 def run_instead(
-    arguments: Values, error: LayerviewError, give_way: Callable[[], None] = lambda: None
+    arguments: Values,
+    driver: str | None,
+    error: LayerviewError,
+    give_way: Callable[[], None] = lambda: None,
 ) -> int:
     """Make a container of the image on driver aufs, and open it in the built-in shell.
 
     Args:
         arguments: of `run`.
+        driver: the one that was asked for.
         error: why its container was not started.
         give_way: takes that one away, whose name may be needed.
 
@@ -66,7 +70,7 @@ def run_instead(
     from layerview.containers.built_in import DRIVER
     from layerview.containers.life import Containers
 
-    if arguments.detach or arguments.runtime or arguments.driver not in (None, DRIVER):
+    if arguments.detach or arguments.runtime or driver not in (None, DRIVER):
         raise error
     able, line = wanted(arguments.rest[1:], interactive=arguments.interactive)
     why = why_none_start(error) if able and not arguments.entrypoint else None
