@@ -375,8 +375,13 @@ class Containers:
                 shim.signal(number)
         except LayerviewError as error:
             # Nobody answers: the socket was cleared away, the shim hangs, or it is ending just now.
+            holder = read_lock(self.area, record.id)
             if number == signal.SIGKILL:
                 self._end(record.id)
+            elif holder is not None and holder.pid == holder.shim:
+                # The built-in shell, which is its own keeper.
+                if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                    kill(holder.pid, holder.pid_start, number)
             elif not isinstance(error, NotFoundError):
                 raise
 

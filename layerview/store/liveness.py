@@ -96,15 +96,15 @@ def is_ending(pid: int) -> bool:
     return bool(int(words[6]) & 4)  # PF_EXITING (linux/sched.h)
 
 
-def kill(pid: int, start: int) -> None:
-    """Kill a process, if it is the one that began then; see `start_time`."""
+def kill(pid: int, start: int, number: int = 9) -> None:
+    """Kill a process, or send it another signal, if it began then; see `start_time`."""
     import signal
 
     with suppress(ProcessLookupError, PermissionError):
         pidfd = os.pidfd_open(pid)
         try:
             if start_time(pid) == start:
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                signal.pidfd_send_signal(pidfd, number)
         finally:
             os.close(pidfd)
 
