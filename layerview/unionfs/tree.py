@@ -247,13 +247,13 @@ class Tree:
             self._drop(node)
 
     def _drop(self, node: Node) -> None:
-        """Forget what is known of a node that nobody holds."""
-        for child in list(node.children.values()):
-            if child.held <= 0:
-                self._drop(child)
-            else:
-                # Its parent is needed for its path.
-                return
+        """Forget what is known of a node, and of what is in it, as far as nobody holds it."""
+        found = _beneath(node) if node.children else [node]
+        for each in reversed(found):
+            if each.held <= 0 and not each.children:
+                self._drop_one(each)
+
+    def _drop_one(self, node: Node) -> None:
         self._nodes -= 1
         if node.is_folder:
             self._unlist(node)
@@ -274,15 +274,9 @@ class Tree:
         while at is not None:
             keep.add(at)
             at = at.parent
-        waiting = [self.root]
-        found = []
-        while waiting:
-            node = waiting.pop()
-            found.append(node)
-            waiting += node.children.values()
-        for node in reversed(found):
+        for node in reversed(_beneath(self.root)):
             if node.held <= 0 and not node.children and node not in keep:
-                self._drop(node)
+                self._drop_one(node)
         self._sweep_at = max(_MOST_NODES, 2 * self._nodes)
 
     @staticmethod
@@ -453,3 +447,12 @@ class Tree:
                 cause,
             )
         )
+
+
+def _beneath(node: Node) -> list[Node]:
+    """Return a node and all that is known in it, folders before their content."""
+    found = [node]
+    # Not by recursion: a container may nest folders as deep as it likes.
+    for each in found:
+        found += each.children.values()
+    return found
