@@ -169,6 +169,8 @@ class CopyUp(Tree):
         self._must_be_writable()
         started = time.perf_counter_ns()
         found = node.branch
+        if node.parent is None and node.real is not None:
+            self._find_name(node)
         if node.parent is None:
             self._copy_nameless(node, size)
             return
@@ -276,6 +278,24 @@ class CopyUp(Tree):
 
     # --- hard links ---
 
+    def _names_below(self, branch: int, ino: int) -> list[bytes]:
+        """Return all paths of a file on a branch that has several."""
+        if branch not in self._links:
+            self._links[branch] = several_names(self._branches[branch])
+        return self._links[branch].get(ino, [])
+
+    def _find_name(self, node: Node) -> None:
+        """Look for another name of what lost all that were known."""
+        assert node.real is not None
+        for path in self._names_below(node.branch, node.real[1]):
+            folder = self.root
+            *way, name = path.split(b"/")
+            with suppress(OSError):
+                for part in way:
+                    folder = self.lookup(folder, part)
+                if self.lookup(folder, name) is node:
+                    return
+
     def _bring_names(
         self,
         node: Node,
@@ -290,11 +310,9 @@ class CopyUp(Tree):
             del self._by_real[node.real]
         node.real = (made.st_dev, made.st_ino)
         self._by_real[node.real] = node
-        if found not in self._links:
-            self._links[found] = several_names(self._branches[found])
         assert node.parent is not None
         wanted = Below((found,), node.kind, state.st_ino)
-        for path in self._links[found].get(state.st_ino, ()):
+        for path in self._names_below(found, state.st_ino):
             *way, name = path.split(b"/")
             folder = self.root
             try:

@@ -136,9 +136,8 @@ class Tree:
         real = (state.st_dev, state.st_ino)
         if state.st_nlink > 1:
             node = self._by_real.get(real)
-            if node is not None and node.branch == branch and node.parent is not None:
-                node.others.append((folder, name))
-                folder.children[name] = node
+            if node is not None and node.branch == branch:
+                self._name(node, folder, name)
                 return node, state
         number = self._number(branch, state.st_ino)
         node = Node(folder, name, stat.S_IFMT(state.st_mode), number, (branch,))
@@ -155,6 +154,18 @@ class Tree:
             self._sweep(folder)
         folder.children[node.name] = node
         return node
+
+    @staticmethod
+    def _name(node: Node, folder: Node, name: bytes) -> None:
+        """Note one more name of a node; it may have lost all that were known."""
+        folder.children[name] = node
+        if node.parent is not None:
+            node.others.append((folder, name))
+            return
+        node.parent, node.name = folder, name
+        if node.pin >= 0:
+            os.close(node.pin)
+            node.pin = -1
 
     def _number(self, branch: int, ino: int) -> int:
         """Return the union's number for an inode of a branch."""
@@ -321,6 +332,8 @@ class Tree:
             elif len(node.stack) > 1:
                 # As overlayfs: nobody should count its folders by it.
                 nlink = 1
+        elif node.branch and node.parent is None and node.real is None:
+            nlink = 0
         elif node.branch and self._gone_links:
             nlink -= self._gone_links.get((state.st_dev, state.st_ino), 0)
         return attributes_of(node.ino, state, nlink)
