@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 from layerview.cli.area import containers, in_own_area
 from layerview.cli.flags import Flags, Values
@@ -23,7 +24,15 @@ def run(words: Sequence[str]) -> int:
     flags.value("-c", "--command", metavar="LINE", about="do what the line says, and end")
     flags.area()
     arguments = flags.parse(words, least=1, most=1)
+    _take_terminal()
     return in_own_area(arguments, lambda: _open(arguments))
+
+
+def _take_terminal() -> None:
+    """Have our terminal's ctrl-c where we lead a session that has none, as in a terminal's pane."""
+    if os.isatty(0) and os.getsid(0) == os.getpid():
+        with suppress(OSError):
+            os.close(os.open(os.ttyname(0), os.O_RDWR | os.O_CLOEXEC))
 
 
 def _open(arguments: Values) -> int:

@@ -9,8 +9,11 @@ import asyncio
 import contextvars
 import os
 import socket
+import subprocess
+import sys
+import termios
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -27,6 +30,8 @@ REPLAYED = 1 << 16
 """Bytes of a terminal's past that are shown when one attaches to it."""
 LOG_LINES = 2000
 """Lines of a log that are shown."""
+_LAST_STEPS = 0.2
+"""Seconds that a program has for its end once it has closed its terminal."""
 LAST_WORD = 2.0
 """Seconds that the exit status may come after the terminal's end."""
 
@@ -67,6 +72,17 @@ def shell(id: str, rows: int, columns: int) -> Wire:
         started.close()
         raise LayerviewError("the container's keeper gave no terminal")
     return ExecWire(started)
+
+
+def built_in(id: str, rows: int, columns: int) -> Wire:
+    """Open a container that does not run in the built-in shell, in a process of its own.
+
+    Raises:
+        LayerviewError: when there is no area.
+    """
+    root = area_containers().area.root
+    words = [sys.executable, "-P", "-m", "layerview", "shell", "--root", root, id]
+    return ProgramWire(words, rows, columns)
 
 
 def log(id: str) -> Wire:
@@ -169,6 +185,39 @@ class ExecWire(DescriptorWire):
         if self._loop is not None and not self._loop.is_closed():
             self._loop.remove_reader(self._started.socket)
         self._started.close()
+
+
+class ProgramWire(DescriptorWire):
+    """The terminal of a program of this machine."""
+
+    def __init__(self, words: Sequence[str], rows: int, columns: int) -> None:
+        master, slave = os.openpty()
+        try:
+            termios.tcsetwinsize(slave, (rows, columns))
+            self._process = subprocess.Popen(
+                words,
+                stdin=slave,
+                stdout=slave,
+                stderr=slave,
+                start_new_session=True,
+                env={**os.environ, "TERM": "xterm"},
+            )
+        except BaseException:
+            os.close(master)
+            raise
+        finally:
+            os.close(slave)
+        super().__init__(master)
+
+    def _end(self) -> None:
+        # It closes its terminal by ending.
+        with suppress(subprocess.TimeoutExpired):
+            self.status = self._process.wait(_LAST_STEPS)
+        super()._end()
+
+    def _let_go(self) -> None:
+        super()._let_go()
+        threading.Thread(target=self._process.wait, daemon=True).start()
 
 
 class LogWire:

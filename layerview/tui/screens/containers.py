@@ -50,7 +50,14 @@ _FOR_CHOSEN = frozenset(
 )
 """What is done to containers, and to nothing where there are none."""
 
-_TITLES = {"shell": "Shell", "terminal": "Terminal", "log": "Log"}
+_TITLES = {
+    "shell": "Shell",
+    "built-in": "Built-in shell",
+    "terminal": "Terminal",
+    "log": "Log",
+}
+_BUILT_IN = "aufs"
+"""The driver whose containers can be opened without being started."""
 
 
 class ContainersScreen(ContainersWork):
@@ -353,6 +360,10 @@ class ContainersScreen(ContainersWork):
         line = self.query_one(ContainerTable).current
         if line is None:
             return
+        if not line.runs and line.driver == _BUILT_IN:
+            # The union can be opened without a process of the container's.
+            self._open(line, "built-in")
+            return
         if not line.runs:
             words = f"{line.name} does not run: S starts it, l shows what it wrote."
             self.notify(words, severity="warning", markup=False)
@@ -448,7 +459,7 @@ class ContainersScreen(ContainersWork):
         message.stop()
         kind = self._opened[1] if self._opened is not None else ""
         self._title_pane()
-        if kind in ("shell", "terminal") and message.status == 0:
+        if kind in ("shell", "terminal", "built-in") and message.status == 0:
             # Left by `exit` or Ctrl+D: nothing more is to be read there.
             self._close_pane()
         elif kind != "log":

@@ -218,7 +218,7 @@ class ContainersWork(TellsFailures, Screen[None], Bare):
 
         Args:
             line: the container.
-            kind: "shell" or "log".
+            kind: "shell", "built-in" for the built-in one, or "log".
             rows: of the terminal.
             columns: of the same.
         """
@@ -227,6 +227,8 @@ class ContainersWork(TellsFailures, Screen[None], Bare):
         def work() -> Message:
             if kind == "log":
                 return self.WayIn(line, kind, shells.log(line.id))
+            if kind == "built-in":
+                return self.WayIn(line, kind, shells.built_in(line.id, rows, columns))
             if shells.area_containers().find(line.id).tty:
                 return self.WayIn(line, "terminal", shells.attach(line.id))
             return self.WayIn(line, kind, shells.shell(line.id, rows, columns))
