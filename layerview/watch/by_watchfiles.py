@@ -25,6 +25,8 @@ _UNHEARD = 0.5
 _AGAIN = 0.1
 """Seconds between two looks into such a folder."""
 _SETTINGS = "/proc/sys/fs/inotify/"
+_PAUSE = 0.05
+"""Seconds before the library is asked anew, when it has failed."""
 _SLOW = 1.0
 """Seconds between two looks at everything, where changes can't be heard."""
 
@@ -49,6 +51,10 @@ class ByWatchfiles:
         self._added: dict[tuple[int, bytes], tuple[float, float]] = {}
         """New folders: when they are looked at again, and until when."""
         self._limit: Notice | None = None
+        self._limited = False
+        self._heard = True
+        self._look_at = 0.0
+        """When all is looked at next, while nothing is heard."""
         self._open(Batch())
 
     def close(self) -> None:
@@ -72,8 +78,16 @@ class ByWatchfiles:
             batch.records.append(self._limit)
             self._limit = None
         if self._news is None:
-            batch.rescan = not self._stop.wait(min(seconds, _SLOW)) or not seconds
-            return batch
+            self._stop.wait(min(seconds, max(self._look_at - time.monotonic(), 0)))
+            if time.monotonic() < self._look_at:
+                return batch
+            batch.rescan = True
+            self._look_at = time.monotonic() + _SLOW
+            if self._limited:
+                return batch
+            self._open(batch)
+            if self._news is None:
+                return batch
         end = time.monotonic() + seconds
         while not batch:
             if not self._take(batch):
@@ -114,6 +128,7 @@ class ByWatchfiles:
             return False
         if news is None:
             return False
+        self._heard = True
         for _, name in news:
             self._sort(batch, os.fsencode(name))
         return True
@@ -146,12 +161,12 @@ class ByWatchfiles:
         limit = _limit_in(text)
         batch.rescan = True
         if limit is not None:
+            self._limited = True
             self._limit = Notice(time.time_ns(), limit)
             return
-        if any(not os.path.isdir(start) for start in self._starts):
-            return
-        # A name that is not UTF-8, which the library can't tell: all the others wait behind it.
-        self._open(batch)
+        # A name that is not UTF-8, which the library can't tell, and after which it is deaf.
+        self._look_at = time.monotonic() + (_PAUSE if self._heard else _SLOW)
+        self._heard = False
 
 
 def _limit_in(text: str) -> str | None:

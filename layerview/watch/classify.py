@@ -22,7 +22,14 @@ class Kind(NamedTuple):
 
 
 def classify(
-    path: bytes, seen: Seen, upper: Upper, sources: Sources, form: Whiteouts, *, sure: bool = False
+    path: bytes,
+    seen: Seen,
+    below: Source | None,
+    upper: Upper,
+    sources: Sources,
+    form: Whiteouts,
+    *,
+    sure: bool = False,
 ) -> Kind:
     """Say what an entry is, by its marks and by what lies below.
 
@@ -33,12 +40,12 @@ def classify(
     Args:
         path: where it is.
         seen: its state; no whiteout.
+        below: what would show there without it.
         upper: where it was seen.
         sources: the layers below.
         form: of the marks.
         sure: it is known that nothing was at the path before, and that it came in one piece.
     """
-    below = sources.find(path)
     if seen.is_folder:
         return _folder(seen, below, upper, sources)
     same = below is not None and stat.S_IFMT(below.state.st_mode) == stat.S_IFMT(seen.mode)

@@ -41,7 +41,10 @@ class CowEvent(NamedTuple):
     from_path: bytes | None = None
     """The path before a rename; for what was copied up under another name, the one below."""
     layer: int | None = None
-    """Where a copy-up came from, or what a whiteout hides: 0 is the base; INIT; None: unknown."""
+    """Where a copy-up came from, or what a whiteout or a moved folder hides.
+
+    0 is the base; INIT; None: unknown.
+    """
     searched: tuple[int, ...] = ()
     """The layers that were looked at, top first, the one where it was found among them."""
     bytes: int | None = None

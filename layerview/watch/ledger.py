@@ -165,10 +165,10 @@ class Ledger:
                 # Its data follow, where first only the entry was copied.
                 self._resize(path, event.size)
                 return
-            self._drop(path)
+            self._replace(path)
             self._put(path, Held("copy_up", event.layer, event.size or 0, event.from_path))
         elif kind == "create":
-            self._drop(path)
+            self._replace(path)
             if event.from_path is not None:
                 self._link(event.from_path, path, event.size)
             elif event.layer is not None:
@@ -183,7 +183,10 @@ class Ledger:
                 self._put(path, Held(kind, event.layer, event.size or 0))
             else:
                 self._resize(path, event.size)
-        elif kind in ("whiteout", "opaque"):
+        elif kind == "opaque":
+            self._replace(path)
+            self._put(path, Held(kind, event.layer))
+        elif kind == "whiteout":
             self._drop(path)
             self._put(path, Held(kind, event.layer))
         elif kind == "delete":
@@ -200,18 +203,26 @@ class Ledger:
     def _drop(self, path: bytes) -> list[tuple[bytes, Held]]:
         """Take a path out, with all below it; return what was there."""
         taken = self.holds.take_below(path)
+        for each, one in taken:
+            self._forget(each, one)
+        held = self._replace(path)
+        return taken if held is None else [(path, held), *taken]
+
+    def _replace(self, path: bytes) -> Held | None:
+        """Take a path out, but not what is below it: that may have come there first."""
         held = self.holds.take(path)
         if held is not None:
-            taken.insert(0, (path, held))
-        for each, one in taken:
-            names = self._names.pop(each, None)
-            if names is not None:
-                names.discard(each)
-                if len(names) == 1:
-                    del self._names[next(iter(names))]
-            else:
-                self.container_layer_size -= one.size
-        return taken
+            self._forget(path, held)
+        return held
+
+    def _forget(self, path: bytes, held: Held) -> None:
+        names = self._names.pop(path, None)
+        if names is None:
+            self.container_layer_size -= held.size
+            return
+        names.discard(path)
+        if len(names) == 1:
+            del self._names[next(iter(names))]
 
     def _link(self, old: bytes, new: bytes, size: int | None) -> None:
         """Give what is at one path another name."""
@@ -244,6 +255,7 @@ class Ledger:
             back = [(new + path[len(old) :], path, held) for path, held in self._displaced]
             for path, was, held in back:
                 self._put(path, _moved(held, was, path))
+            self._hide(new, event.layer)
             self._displaced = []
             return
         self._displaced = self._drop(new)
@@ -258,7 +270,13 @@ class Ledger:
                 names.discard(was)
                 names.add(path)
                 self._names[path] = names
+        self._hide(new, event.layer)
         self._resize(new, event.size)
+
+    def _hide(self, path: bytes, layer: int | None) -> None:
+        """Note what a folder hides where it was moved to."""
+        if layer is not None and path in self.holds:
+            self.holds.put(path, Held("opaque", layer))
 
     def _keep_volume(self, event: CowEvent) -> None:
         if event.held:
@@ -281,7 +299,9 @@ def top(tallies: Mapping[N, Tally]) -> list[tuple[N, Tally]]:
 
 
 def _moved(held: Held, old: bytes, new: bytes) -> Held:
-    """Return what is held after a rename."""
+    """Return what is held after a rename: below a new folder nothing is hidden."""
+    if held.kind == "opaque":
+        return Held("create")
     if held.kind != "copy_up":
         return held
     source = held.source if held.source is not None else old

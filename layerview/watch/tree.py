@@ -221,22 +221,34 @@ class Tree:
             last = event
             yield event._replace(time=self._last)
 
+    def _find(self, path: bytes) -> Source | None:
+        """Return what shows at a path below, unless a folder on top hides it."""
+        for parent in _parents(path):
+            seen = self.known.get(parent)
+            if seen is not None and seen.marks & OPAQUE:
+                return None
+        return self.sources.find(path)
+
+    def _classify(self, path: bytes, seen: Seen, *, sure: bool = False) -> Kind:
+        below = self._find(path)
+        return classify(path, seen, below, self.upper, self.sources, self._form, sure=sure)
+
     # --- what is there at first ---
 
     def _tell_held(self, path: bytes, seen: Seen) -> None:
         if seen.is_whiteout:
-            below = self.sources.find(path)
+            below = self._find(path)
             if below is not None:
                 self._say_held("whiteout", path, seen, layer=below.layer)
             return
-        kind = classify(path, seen, self.upper, self.sources, self._form)
+        kind = self._classify(path, seen)
         self._say_kind(path, seen, kind, NOTHING, held=True)
 
     def _tell_linked(self, names: list[tuple[bytes, Seen]]) -> None:
         """Tell of files with several names: first the one that was copied up, if there is one."""
         files: dict[bytes, list[tuple[bytes, Seen, Kind]]] = {}
         for path, seen in names:
-            kind = classify(path, seen, self.upper, self.sources, self._form)
+            kind = self._classify(path, seen)
             files.setdefault(seen.id, []).append((path, seen, kind))
         for file in files.values():
             file.sort(key=lambda name: (_rank(name[0], name[2]), name[0]))
@@ -247,7 +259,7 @@ class Tree:
 
     def _tell_differing(self, path: bytes, seen: Seen) -> None:
         """Tell how an entry of a full tree differs from the tree that it was copied from."""
-        below = self.sources.find(path)
+        below = self._find(path)
         if below is None or stat.S_IFMT(below.state.st_mode) != stat.S_IFMT(seen.mode):
             self._say_held("create", path, seen)
         elif stat.S_ISREG(seen.mode) and (
@@ -262,7 +274,7 @@ class Tree:
             start = folder + b"/" if folder else b""
             for name in sorted(self.sources.names(folder)):
                 path = start + name
-                if path not in self.known and (below := self.sources.find(path)) is not None:
+                if path not in self.known and (below := self._find(path)) is not None:
                     self._say("delete", path, NOTHING, layer=below.layer, held=True)
 
     # --- what has happened ---
@@ -285,6 +297,10 @@ class Tree:
         hidden = after is not None and after.is_whiteout
         if before is not None:
             self._leave(path, before, hint, hidden)
+            other = self._ids.path(before.id)
+            if other is not None:
+                # What was written under this name shows under the others.
+                waiting.append((other, NOTHING))
         if after is None:
             return
         if not hidden:
@@ -356,7 +372,7 @@ class Tree:
         """Whether a file with several names may have come under another one first."""
         if after.nlink < 2 or after.is_folder or path in self._put_off or not self._layered:
             return False
-        below = self.sources.find(path)
+        below = self._find(path)
         return below is None or stat.S_IFMT(below.state.st_mode) != stat.S_IFMT(after.mode)
 
     def _moved(self, left: _Left, path: bytes, after: Seen, hint: Hint) -> None:
@@ -365,16 +381,23 @@ class Tree:
         self._know(path, after)
         for old, seen in left.below:
             self._know(path + old[len(left.path) :], seen)
-        below = None if self._layered or self.place.volume else self.sources.find(left.path)
+        below = None if self._layered or self.place.volume else self._find(left.path)
         if below is not None:
             # A full tree keeps no track of where its parts came from.
             left.events = [self._event("delete", left.path, hint, layer=below.layer)]
             for new in [path, *self.known.below(path)]:
                 self._say("create", new, hint, size=self.known[new].size)
             return
-        left.events = [self._event("rename", path, hint, from_path=left.path, size=after.size)]
-        if left.hidden:
-            left.events.append(self._whiteout(left))
+        hidden = self._find(path) if after.marks & OPAQUE and after.is_folder else None
+        renamed = self._event(
+            "rename",
+            path,
+            hint,
+            from_path=left.path,
+            layer=hidden.layer if hidden is not None else None,
+            size=after.size,
+        )
+        self._say_moved(left, [renamed])
         replaced = self._replaced.pop(path, None)
         gone = replaced.seen if replaced is not None else None
         if replaced is not None and gone is not None and self._left.get(gone.id) is replaced:
@@ -394,7 +417,7 @@ class Tree:
         self._know(path, after)
         searched = self.sources.searched(source)
         copied = copied_bytes(path, after, source, self.upper, self.sources)
-        left.events = [
+        told = [
             self._event(
                 "copy_up",
                 source.path,
@@ -406,10 +429,21 @@ class Tree:
                 size=after.size,
             ),
             self._event("rename", path, hint, from_path=source.path, size=after.size),
-            self._whiteout(left),
         ]
+        self._say_moved(left, told)
         self._tell_change(path, _as_copied(after, source), after, hint)
         return True
+
+    def _say_moved(self, left: _Left, told: list[CowEvent]) -> None:
+        """Tell of a move: now, or before what has come to the old path since."""
+        if left.hidden:
+            told.append(self._whiteout(left))
+        there = self.known.get(left.path)
+        if there is not None and not there.is_whiteout:
+            left.events = told
+        else:
+            left.events = []
+            self._out += told
 
     def _origin_among_hidden(self, path: bytes, after: Seen) -> Source | None:
         """Find what an entry was copied from among what has just been hidden."""
@@ -419,7 +453,7 @@ class Tree:
                 return source
         candidates = []
         for hidden in self._hidden:
-            below = self.sources.find(hidden)
+            below = self._find(hidden)
             if below is None or stat.S_IFMT(below.state.st_mode) != stat.S_IFMT(after.mode):
                 continue
             if not after.marks & ORIGIN and below.state.st_nlink < 2:
@@ -430,12 +464,12 @@ class Tree:
 
     def _tell_new(self, path: bytes, before: Seen | None, after: Seen, hint: Hint) -> None:
         if not self._layered:
-            below = self.sources.find(path) if not self.place.volume else None
+            below = self._find(path) if not self.place.volume else None
             kind, layer = ("write", below.layer) if below is not None else ("create", None)
             self._say(kind, path, hint, layer=layer, size=after.size)
             return
         sure = before is None and bool(hint.flags & CREATED) and not hint.flags & MOVED
-        kind_of = classify(path, after, self.upper, self.sources, self._form, sure=sure)
+        kind_of = self._classify(path, after, sure=sure)
         self._say_kind(path, after, kind_of, hint)
 
     def _say_kind(
@@ -483,12 +517,12 @@ class Tree:
         """Tell what differs between two states of one inode."""
         new = after.marks & ~before.marks
         if before.marks & METACOPY and not after.marks & METACOPY:
-            kind = classify(path, after, self.upper, self.sources, self._form)
+            kind = self._classify(path, after)
             if kind.name == "copy_up" and kind.source is not None:
                 self._say_kind(path, after, kind, hint, whole=True)
                 return
         if new & OPAQUE and self._layered:
-            below = self.sources.find(path)
+            below = self._find(path)
             if below is not None:
                 self._say("opaque", path, hint, layer=below.layer, size=0)
         regular = stat.S_ISREG(after.mode)
@@ -496,7 +530,7 @@ class Tree:
         data = regular and (before.size != after.size or (dated and _was_write(after, hint)))
         layer = None
         if not self._layered and not self.place.volume:
-            below = self.sources.find(path)
+            below = self._find(path)
             layer = below.layer if below is not None else None
         if data:
             self._say("write", path, hint, layer=layer, size=after.size)
@@ -517,11 +551,11 @@ class Tree:
         """Return the number of the tree that a deleted entry of a full tree was copied from."""
         if self._layered or self.place.volume:
             return None
-        below = self.sources.find(path)
+        below = self._find(path)
         return below.layer if below is not None else None
 
     def _whiteout(self, left: _Left) -> CowEvent:
-        below = self.sources.find(left.path)
+        below = self._find(left.path)
         layer = below.layer if below is not None else None
         return self._event("whiteout", left.path, left.hint, layer=layer, size=0)
 
