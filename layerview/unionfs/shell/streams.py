@@ -15,7 +15,7 @@ from layerview.unionfs.union import Caller
 PIECE = 1 << 20
 MAX_SHOWN = 16 << 20
 """Bytes that one line may bring to the terminal."""
-MAX_PIPED = 256 << 20
+MAX_PIPED = 64 << 20
 """Bytes that a command may hand to the next one."""
 _IN_MEMORY = 1 << 20
 
