@@ -13,6 +13,7 @@ from typing import Protocol
 from layerview.layer.whiteouts import Whiteouts
 from layerview.sizes import format_size
 from layerview.text import printable
+from layerview.watch.beside import beside
 from layerview.watch.compare import open_tree, unreadable
 from layerview.watch.events import CowEvent, Ended, Notice, Record
 from layerview.watch.hints import Batch
@@ -85,7 +86,14 @@ def observe_here(
 
     if target.steps is not None:
         with suppress(union.NotServed):
-            yield from union.observe(target, stop, reads=reads)
+            told = union.observe(target, stop, reads=reads)
+            if not target.volumes:
+                yield from told
+                return
+            # The first batch says whether there is a server at all.
+            yield next(told)
+            with ExitStack() as held:
+                yield from beside(told, _VolumeObserver(target, stop, held).run(), stop)
             return
     with ExitStack() as held:
         yield from _Observer(target, stop, held).run()
@@ -181,6 +189,32 @@ class _Observer:
 
 def _deletes(record: Record) -> bool:
     return isinstance(record, CowEvent) and record.kind == "delete" and not record.volume
+
+
+class _VolumeObserver(_Observer):
+    """Looks at the volumes alone: our union tells the rest."""
+
+    def __init__(self, target: Target, stop: threading.Event, held: ExitStack) -> None:
+        self._target = target
+        self._stop = stop
+        self._said = []
+        self._trees = _volumes(target, held, self._said)
+        self._life = None
+        self._restless = False
+        self._news_at = self._next_rest = 0.0
+        if self._trees:
+            self._listener = _listen(self._trees, target, stop, self._said)
+            held.callback(self._listener.close)
+
+    def run(self) -> Iterator[list[Record]]:
+        first: list[Record] = list(self._said)
+        for tree in self._trees:
+            first += tree.first()
+        yield first
+        while self._trees and not self._stop.is_set():
+            records = self._look(self._listener.wait(_TICK))
+            if records:
+                yield records
 
 
 def _listen(
