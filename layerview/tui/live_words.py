@@ -141,6 +141,9 @@ def note_words(event: CowEvent, layers: Sequence[int]) -> str:
             return "in the container layer"
         searched = searched_layers(event, layers)
         words = ""
+        if kind == "read":
+            found = searched[-1] if searched else layer
+            return "not copied" if found is None else f"found in {layer_name(found)}, not copied"
         if searched:
             above = " ".join(str(number) for number in searched[:-1])
             if len(searched) > MOST_NAMED:
@@ -149,8 +152,6 @@ def note_words(event: CowEvent, layers: Sequence[int]) -> str:
             words += f"found in {searched[-1]}"
         elif layer == INIT:
             words = "found in the init layer"
-        if kind == "read":
-            return f"{words}; not copied" if words else "not copied"
         return words
     if kind == "whiteout":
         return "hides what is below" if layer is None else f"hides the one in {layer_name(layer)}"

@@ -182,6 +182,10 @@ class Teller:
         if event.kind == "read" and (self._waiting or self._busy):
             self._skipped += 1
             return
+        if self._crowded and self._waiting and _follows(self._waiting[-1][1], event):
+            # What was written to a copy goes with it: the copy is the better story.
+            self._skipped += 1
+            return
         self._drop_outdone(event)
         if self._is_on_the_way_to(event):
             self._scene = []
@@ -405,6 +409,15 @@ def _is_parent(folder: CowEvent, event: CowEvent | Copying) -> bool:
         and not folder.bytes
         and event.path.startswith(folder.path + b"/" if folder.path else b"")
         and event.path != folder.path
+    )
+
+
+def _follows(before: CowEvent, event: CowEvent) -> bool:
+    """Whether an event is only what a file was copied up or made for."""
+    return (
+        before.kind in ("copy_up", "create")
+        and event.kind in ("write", "metadata")
+        and before.path == event.path
     )
 
 

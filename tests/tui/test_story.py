@@ -362,3 +362,13 @@ def test_a_hundred_thousand_events_take_little_room_and_any_is_at_hand() -> None
     assert kept < 6_000_000
     for number in (0, 99_999, 50_000, 511, 512, 513):
         assert store[number].bytes == number
+
+
+def test_in_a_crowd_a_copy_up_is_told_rather_than_the_write_that_it_was_for() -> None:
+    one = teller()
+    for number in range(10):
+        one.add(2 * number, copy_up(f"data/{number}", 0, 10, number))
+        one.add(2 * number + 1, event("write", f"data/{number}", number, written=1))
+    one.advance(0)
+    assert seen(one).number == 18
+    assert one.untold == 19
