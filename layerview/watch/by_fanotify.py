@@ -144,11 +144,12 @@ class ByFanotify:
             if self._devices[at] != heard.device:
                 continue
             name = b"" if heard.name == b"." else heard.name
-            path = tree.path_of(heard.folder, name)
-            if path is None:
-                continue
-            hint = self._hint(heard)
-            batch.add(at, path, hint)
+            # Of a file with several names overlayfs may tell one that it has no longer.
+            own = tree.path_of(heard.child) if heard.child else None
+            for path in {tree.path_of(heard.folder, name), own}:
+                if path is not None:
+                    hint = hint or self._hint(heard)
+                    batch.add(at, path, hint)
         if hint is None and len(batch.names) < _MOST and heard.name:
             key = (heard.folder, heard.name)
             hint = self._hint(heard)

@@ -99,8 +99,8 @@ class Tree:
         """Whether something is gone that may turn up elsewhere."""
         return bool(self._left or self._hidden)
 
-    def path_of(self, id: bytes, name: bytes) -> bytes | None:
-        """Return the path of a name in the folder with an identity, if that is known."""
+    def path_of(self, id: bytes, name: bytes = b"") -> bytes | None:
+        """Return the path of a name in what has an identity, if that is known."""
         if self._root is not None and id == self._root.id:
             path = name
         else:
@@ -404,7 +404,7 @@ class Tree:
             # What it was moved onto needs no word of its own.
             del self._left[gone.id]
             replaced.events = []
-        self._tell_change(path, left.seen, after, hint)
+        self._tell_change(path, left.seen._replace(marks=after.marks), after, hint)
 
     def _moved_unseen(self, path: bytes, after: Seen, hint: Hint) -> bool:
         """Tell of what was copied up and moved before it was looked at; say whether it was."""
