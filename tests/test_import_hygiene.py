@@ -110,6 +110,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         ["wait", "ended"],
         ["stop", "ended"],
         ["logs", "ended"],
+        ["watch", "--help"],
     ],
     ids=" ".join,
 )
@@ -122,6 +123,10 @@ def test_a_container_waits_for_nothing_heavy(words: list[str], lab: Lab) -> None
 )
 def test_lists_of_containers_import_nothing_slow(words: list[str], lab: Lab) -> None:
     imports_none([*SLOW, "argparse", "subprocess"], words, lab)
+
+
+def test_watching_imports_nothing_slow_as_root(lab: Lab) -> None:
+    imports_none(SLOW, ["watch", "ended", "--summary", "--json"], lab)
 
 
 def imports_none(slow: list[str], words: list[str], lab: Lab) -> None:

@@ -19,17 +19,15 @@ _CAUSES = {
     "rename": "for a rename",
     "link": "for a link",
 }
-_FORM = "{:<12}  {:<9} {:<7}  {:<34} {:>9} {:>9}  {}"
+_FORM = "{:<12}  {:<9} {:<8}  {:<34} {:>9} {:>9}  {}"
 HEADING = _FORM.format("TIME", "KIND", "LAYER", "PATH", "SIZE", "TOOK", "NOTE") + "\n"
 
 
 def line(event: CowEvent, *, binary: bool = False) -> str:
     """Return the line of an event."""
-    seconds, fraction = divmod(event.time, 10**9)
-    clock = time.strftime("%H:%M:%S", time.localtime(seconds))
     return (
         _FORM.format(
-            f"{clock}.{fraction // 10**6:03d}",
+            _clock(event),
             event.kind,
             _move(event),
             "/" + printable(event.path),
@@ -39,6 +37,14 @@ def line(event: CowEvent, *, binary: bool = False) -> str:
         ).rstrip()
         + "\n"
     )
+
+
+def _clock(event: CowEvent) -> str:
+    seconds, fraction = divmod(event.time, 10**9)
+    # Whiteouts are one file with many names, and that was never written to.
+    if event.held and event.kind == "whiteout":
+        return ""
+    return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{fraction // 10**6:03d}"
 
 
 def _layer(number: int) -> str:
@@ -58,7 +64,7 @@ def _move(event: CowEvent) -> str:
 
 def _size(event: CowEvent, *, binary: bool) -> str:
     size = event.bytes if event.kind in ("copy_up", "read") else event.written
-    if size is None and event.kind in ("create", "write"):
+    if size is None and event.kind == "create":
         size = event.size
     return "" if size is None else format_size(size, binary=binary)
 

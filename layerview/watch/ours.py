@@ -71,11 +71,15 @@ def target_of(data: DataRoot, record: ContainerRecord) -> Target:
     if pid is not None and not ours:
         # An engine was started on the area, and counts in its own way.
         pid = first_process(record.id, pid)
-    steps = os.path.join(own, "union", record.mount_id, "steps")
+    steps = None
+    if record.driver == "aufs":
+        from layerview.drivers.aufs import Aufs
+
+        steps = Aufs(data.path).steps_of(record.mount_id)
     return recorded_target(
         data,
         record,
         engine="layerview" if ours or pid is None else "docker",
         pid=pid,
-        steps=steps if record.driver == "aufs" else None,
+        steps=steps,
     )
