@@ -136,6 +136,7 @@ class Files:
             said = self._take(made, flags & ~os.O_TRUNC, by)
         else:
             self._have(made, fd, writable=True, mode=had.mode)
+            made.plain = True
             said = self._opened(made, flags)
         valid = 0 if made.parted else VALID
         entry = (made.id, 0, VALID, valid, 0, 0, *fields(had))
@@ -194,11 +195,12 @@ class Files:
         known.fd, known.branch, known.writable = fd, known.node.branch, writable
         if self._backing is None:
             return
-        had = os.fstat(fd)
-        known.seen = had.st_mtime_ns
-        if writable and without_privileges(had.st_mode if mode is None else mode) is not None:
-            # A write takes the privileges away, which the kernel remembers: we must tell it.
-            return
+        if writable:
+            if mode is None:
+                mode = os.fstat(fd).st_mode
+            if without_privileges(mode) is not None:
+                # A write takes the privileges away, which the kernel remembers: we must tell it.
+                return
         with suppress(OSError):
             known.backing = self._backing.open(fd)
 
@@ -206,8 +208,10 @@ class Files:
         known.opens += 1
         self._idle.pop(known.id, None)
         if known.backing:
-            if flags & _WRITES:
+            if flags & _WRITES and known.id not in self._written:
                 self._written[known.id] = known
+                if self._union.report is not None:
+                    known.seen = os.fstat(known.fd).st_mtime_ns
             return OPEN_PASSTHROUGH | OPEN_NOFLUSH
         if self._backing is not None:
             # What it was before, by passthrough, left nothing in the cache that is true now.
@@ -241,7 +245,7 @@ class Files:
 
     def _release(self, known: Known, size: int, head: Head) -> bytes:
         known.opens -= 1
-        if known.id in self._written:
+        if self._union.report is not None and known.id in self._written:
             self._look(known)
         if known.opens <= 0:
             known.opens = 0
@@ -338,6 +342,11 @@ class Files:
         """Tell what the kernel has written since the last look."""
         for known in self._written.values():
             self._look(known)
+
+    def mark(self) -> None:
+        """Tell nothing of what was written up to now: there was nobody to hear of it."""
+        for known in self._written.values():
+            known.seen = os.fstat(known.fd).st_mtime_ns
 
     def _look(self, known: Known) -> None:
         had = os.fstat(known.fd)

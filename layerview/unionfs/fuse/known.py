@@ -36,6 +36,7 @@ class Known:
         "node",
         "opens",
         "parted",
+        "plain",
         "seen",
         "writable",
     )
@@ -53,6 +54,8 @@ class Known:
         """The file's number with the kernel that reads and writes it itself; 0: we do."""
         self.parted = False
         """The node goes by another number now, and this one's readers keep what they had."""
+        self.plain = False
+        """It was made here, and nobody gave it an attribute."""
         self.seen = 0
         """The time up to which writes were told, when the kernel writes."""
 

@@ -78,6 +78,7 @@ Head = tuple[int, int, int, int, int, int, int, int, int]
 Handler = Callable[[Known, int, Head], bytes | None]
 """Answers a request of a length; None: there is no answer, or it was given."""
 
+_CAPABILITY = b"security.capability"
 _MOST_NAME = 255
 """Bytes of a name; the kernel lets more through."""
 
@@ -258,12 +259,16 @@ class Names:
         end = self._buffer.index(b"\0", start, size)
         name = bytes(self._buffer[start:end])
         value = bytes(self._buffer[end + 1 : end + 1 + length])
+        known.plain = False
         self._union.set_xattr(known.node, name, value, flags, Caller(*head[4:7]))
         return OUT.pack(OUT_SIZE, 0, head[2])
 
     def _getxattr(self, known: Known, size: int, head: Head) -> bytes:
         room, _ = GETXATTR_IN.unpack_from(self._buffer, IN_SIZE)
         name = bytes(self._buffer[IN_SIZE + GETXATTR_IN.size : size - 1])
+        if known.plain and name == _CAPABILITY:
+            # The kernel asks at each new file's first write.
+            return OUT.pack(OUT_SIZE, -errno.ENODATA, head[2])
         return _fitting(head[2], room, self._union.get_xattr(known.node, name))
 
     def _listxattr(self, known: Known, size: int, head: Head) -> bytes:

@@ -203,7 +203,11 @@ class Server:
                 else:
                     listeners.heed(fd, event)
                     union.reads = listeners.reads
-                    union.report = listeners.tell if listeners.any else None
+                    if not listeners.any:
+                        union.report = None
+                    elif union.report is None:
+                        self._files.mark()
+                        union.report = listeners.tell
             if here:
                 return
 
