@@ -104,6 +104,7 @@ class Changes(Making):
         if node.held > 0 and node.pin < 0 and node.parent is not None:
             name, at = self._place(node)
             node.pin = os.open(name, PATH_ONLY, dir_fd=at)
+            self._pinned.add(node)
 
     def _lose_name(self, node: Node, folder: Node, name: bytes) -> None:
         """Take a name from a node, just before it goes."""
@@ -200,7 +201,8 @@ class Changes(Making):
         at = self._to_delete(listing, folder, name, by)
         to_at = self.copy_up_folder(to_folder, by, "rename")
         self.copy_up(node, by, "rename")
-        # Descriptors that were asked for since may have closed the first.
+        # Both may have been forgotten since, by what else was looked at.
+        listing, to_listing = self.listing(folder), self.listing(to_folder)
         at, to_at = self.descriptor(folder, 0), self.descriptor(to_folder, 0)
         covers = self._cover(listing, name, at)
         hides = node.is_folder and to_name in to_listing.below

@@ -52,13 +52,14 @@ class CopyUp(Tree):
     def _clean(self) -> None:
         """Remove what a process left in WORK that was killed."""
         try:
-            work = os.open(WORK, OPEN_FOLDER, dir_fd=self._branches[0])
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            work = os.open(WORK, flags, dir_fd=self._branches[0])
         except OSError:
             return
         import shutil
 
         try:
-            for name in os.listdir(f"/proc/self/fd/{work}"):
+            for name in os.listdir(work):
                 with suppress(NotADirectoryError):
                     shutil.rmtree(name, dir_fd=work)
                     continue

@@ -171,11 +171,10 @@ class Making(CopyUp):
         listing = self._to_make(folder, name)
         if node.parent is None:
             raise failure(errno.ENOENT, node.name)
-        at = self.copy_up_folder(folder, by, "link")
         self.copy_up(node, by, "link")
-        if listing.shows(name):
-            # The copy-up brought it.
-            raise failure(errno.EEXIST, name)
+        at = self.copy_up_folder(folder, by, "link")
+        # It may have been forgotten and read again since.
+        listing = self.listing(folder)
         old, old_at = self._place(node)
         from_path = "" if self.report is None else self.path(node)
         os.link(old, name, src_dir_fd=old_at, dst_dir_fd=at, follow_symlinks=False)

@@ -18,6 +18,8 @@ PATH_ONLY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
 OPEN_FOLDER = PATH_ONLY | os.O_DIRECTORY
 _MOST_FOLDERS = 512
 """Folders' descriptors that are held open."""
+_MOST_ON_THE_WAY = 32
+"""Of these, how many are opened anew for one folder."""
 _MOST_NAMES = 200_000
 """Names that listings remember, all together."""
 _MOST_NODES = 50_000
@@ -71,6 +73,7 @@ class Tree:
         """Inodes on the top branch whose files were copied up, and the numbers they go by."""
         self._gone_links: dict[tuple[int, int], int] = {}
         """How many names of a file below were deleted."""
+        self._pinned: set[Node] = set()
         self._nodes = 0
         self._sweep_at = _MOST_NODES
         everywhere = tuple(range(len(self._branches)))
@@ -155,17 +158,14 @@ class Tree:
         folder.children[node.name] = node
         return node
 
-    @staticmethod
-    def _name(node: Node, folder: Node, name: bytes) -> None:
+    def _name(self, node: Node, folder: Node, name: bytes) -> None:
         """Note one more name of a node; it may have lost all that were known."""
         folder.children[name] = node
         if node.parent is not None:
             node.others.append((folder, name))
             return
         node.parent, node.name = folder, name
-        if node.pin >= 0:
-            os.close(node.pin)
-            node.pin = -1
+        self._unpin(node)
 
     def _number(self, branch: int, ino: int) -> int:
         """Return the union's number for an inode of a branch."""
@@ -232,10 +232,18 @@ class Tree:
             at = at.parent
         else:
             fd = self._branches[branch]
-        for at in reversed(missing):
-            fd = os.open(at.name, OPEN_FOLDER, dir_fd=fd)
-            descriptors[at, branch] = fd
-        while len(descriptors) > max(_MOST_FOLDERS, len(missing)):
+        for left in range(len(missing) - 1, -1, -1):
+            at = missing[left]
+            try:
+                below = os.open(at.name, OPEN_FOLDER, dir_fd=fd)
+            finally:
+                if _MOST_ON_THE_WAY <= left + 1 < len(missing):
+                    os.close(fd)
+            fd = below
+            # However deep a folder lies, the others' descriptors that were asked for just now stay.
+            if left < _MOST_ON_THE_WAY:
+                descriptors[at, branch] = fd
+        while len(descriptors) > _MOST_FOLDERS:
             os.close(descriptors.popitem(last=False)[1])
         return fd
 
@@ -274,9 +282,13 @@ class Tree:
                 del folder.children[name]
         if node.real is not None and self._by_real.get(node.real) is node:
             del self._by_real[node.real]
+        self._unpin(node)
+
+    def _unpin(self, node: Node) -> None:
         if node.pin >= 0:
             os.close(node.pin)
             node.pin = -1
+            self._pinned.discard(node)
 
     def _sweep(self, spared: Node) -> None:
         """Forget nodes that nobody holds, but those on the way to one."""

@@ -309,15 +309,8 @@ class Union(Changes):
         self.tell_writes()
         while self._descriptors:
             os.close(self._descriptors.popitem()[1])
-        waiting = [self.root]
-        while waiting:
-            node = waiting.pop()
-            waiting += node.children.values()
-            if node.pin >= 0:
-                os.close(node.pin)
-                node.pin = -1
-            node.children.clear()
-            node.listing = None
+        for node in list(self._pinned):
+            self._unpin(node)
         if self._work_fd >= 0:
             os.close(self._work_fd)
             self._work_fd = -1

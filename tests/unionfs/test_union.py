@@ -386,6 +386,32 @@ def test_a_thousand_folders_deep_is_as_good_as_one(lab: Lab) -> None:
         at = at.parent
 
 
+def test_a_rename_between_the_deepest_folders_finds_both(lab: Lab) -> None:
+    union = lab.union
+    folders = []
+    for name in (b"a", b"b"):
+        at = union.root
+        for _ in range(700):
+            at = union.mkdir(at, name, 0o755)
+        folders.append(at)
+    one, other = folders
+    for number in range(20):
+        name = b"%d" % number
+        os.close(union.create(one, name, 0o644)[1])
+        union.rename(one, name, other, name)
+        union.link(union.lookup(other, name), one, name)
+    for folder in folders:
+        assert len(union.entries(folder)) == 20
+    assert len(union._descriptors) <= 512
+    for folder in folders:
+        at = folder
+        while at is not union.root:
+            for entry in union.entries(at):
+                (union.rmdir if stat.S_ISDIR(entry.kind) else union.unlink)(at, entry.name)
+            assert at.parent is not None
+            at = at.parent
+
+
 def test_what_nobody_holds_is_forgotten_before_it_fills_the_memory(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
