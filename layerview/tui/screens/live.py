@@ -53,6 +53,9 @@ if TYPE_CHECKING:
 FRAME = 0.1
 """Seconds between two frames at least."""
 
+FACTS = 0.03
+"""Seconds between two paintings of what has happened: all of it is there before its story is."""
+
 SLOWER = 5
 """How many times longer all takes in slow motion."""
 
@@ -116,6 +119,7 @@ class LiveScreen(LiveWork):
         self._shell_opened = False
         self._steps_when_taken = False
         self._ticker: Timer | None = None
+        self._painting: Timer | None = None
         self.model = LiveModel(self.target)
         self.hues: dict[int, int | None] = {}
 
@@ -239,9 +243,16 @@ class LiveScreen(LiveWork):
             self.model.step(1)
         self.model.advance(0)
         self._dirty = True
-        if self._monotonic() - self._painted_at >= FRAME:
-            self.show_all()
+        self._paint_soon()
         self._keep_ticking()
+
+    def _paint_soon(self) -> None:
+        """Paint what is new, at once or as soon as the painting before is long enough ago."""
+        wait = FACTS - (time.monotonic() - self._painted_at)
+        if wait <= 0:
+            self.show_all()
+        elif self._painting is None:
+            self._painting = self.set_timer(wait, self.show_all)
 
     def tell_failure(self, reason: str) -> None:
         """Say why nothing more will be told."""
@@ -290,7 +301,10 @@ class LiveScreen(LiveWork):
         if not self.is_attached:
             return
         self._dirty = False
-        self._painted_at = self._monotonic()
+        self._painted_at = time.monotonic()
+        if self._painting is not None:
+            self._painting.stop()
+            self._painting = None
         self._show_subject()
         self._show_stack()
         self._show_totals()

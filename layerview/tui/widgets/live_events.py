@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
 
 from layerview.tui.cells import Line, fit, fit_start, width_of
 from layerview.tui.glyphs import UNICODE, Glyphs
@@ -121,6 +123,20 @@ it lies on disk. **Space** pauses, **← →** go frame by frame.
             # What is in sight stays where it is.
             self.scroll_to(y=round(self.scroll_y) + moved, animate=False, force=True)
         self._show_cursor()
+
+    def rows_changed(self) -> None:
+        """Fit the list to rows that came; where it scrolls already, only its scrollbar changes.
+
+        Textual would lay the whole screen out anew, thirty times a second in a burst.
+        """
+        room, rows = self.scrollable_content_region, self.row_count()
+        if min(self.virtual_size.height, rows) > room.height > 0:
+            self.set_reactive(ScrollView.virtual_size, Size(room.width, rows))
+            self.vertical_scrollbar.window_virtual_size = rows
+            self.set_reactive(RowList.cursor, self.validate_cursor(self.cursor))
+            self.refresh()
+        else:
+            super().rows_changed()
 
     def number_at(self, row: int) -> int | None:
         """Return the number of the event in a row; None for one under way, or none at all."""
