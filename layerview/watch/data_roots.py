@@ -47,7 +47,10 @@ def recorded_target(
             f"container {printable(name)} lies on {printable(record.driver)}, which can't be"
             f" watched yet: {', '.join(DRIVERS)} can"
         )
-    layers = _layers(data, record)
+    try:
+        layers = _layers(data, record)
+    except LayerviewError as error:
+        raise LayerviewError(f"container {printable(name)} can't be watched: {error}") from None
     overlay = record.driver in ("overlay2", "fuse-overlayfs")
     return Target(
         engine=engine,

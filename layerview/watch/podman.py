@@ -48,9 +48,11 @@ def find(word: str) -> Target:
     tried = []
     for store in stores():
         try:
-            return _target(_sought(store, word))
+            found = _sought(store, word)
         except NotFoundError as error:
             tried.append(str(error))
+            continue
+        return _target(found)
     for monitor in _monitors():
         if word in (monitor.name, monitor.id) or (len(word) > 3 and monitor.id.startswith(word)):
             raise LayerviewError(
@@ -217,6 +219,14 @@ def _user(uid: int) -> str:
 
 
 def _target(container: StoredContainer) -> Target:
+    try:
+        return _described(container)
+    except LayerviewError as error:
+        name = printable(container.name)
+        raise LayerviewError(f"container {name} of Podman can't be watched: {error}") from None
+
+
+def _described(container: StoredContainer) -> Target:
     store = container.store
     upper = folder(store, container.layer, "diff")
     known = layers(store)
