@@ -261,7 +261,7 @@ def test_a_layer_that_is_a_link_is_refused(tmp_path: Path) -> None:
     store(tmp_path)
     (tmp_path / "store/overlay" / C / "diff").rmdir()
     (tmp_path / "store/overlay" / C / "diff").symlink_to("/etc")
-    with pytest.raises(LayerviewError, match="web of Podman can't be watched: .*not a directory"):
+    with pytest.raises(LayerviewError, match=r"web of Podman can't be watched: .*not a directory"):
         find_target("web")
 
 
