@@ -361,12 +361,18 @@ class Tree:
             self._tell_new(path, before, after, hint)
         if after.is_folder:
             self.new_folders.append(path)
-            start = path + b"/"
-            names = {name for name, _ in self.upper.scan(path)} | set(self.known.names_in(path))
-            waiting.extendleft(
-                (start + name, self._heard.get((after.id, name), NOTHING))
-                for name in sorted(names, reverse=True)
-            )
+            if left is not None:
+                # What came into it before it was moved was said of paths that are no more.
+                paths = {below for below, _ in self.upper.walk(path)} | set(self.known.below(path))
+            else:
+                paths = {path + b"/" + name for name, _ in self.upper.scan(path)}
+            waiting.extendleft((below, self._hint_of(below)) for below in sorted(paths)[::-1])
+
+    def _hint_of(self, path: bytes) -> Hint:
+        """Return what was heard of a path while its folder was not known."""
+        folder, _, name = path.rpartition(b"/")
+        seen = self.known.get(folder)
+        return self._heard.get((seen.id, name), NOTHING) if seen is not None else NOTHING
 
     def _waits_for_name(self, path: bytes, after: Seen) -> bool:
         """Whether a file with several names may have come under another one first."""
