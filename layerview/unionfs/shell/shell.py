@@ -82,6 +82,9 @@ class Shell:
                     break
         except Interrupted:
             session.status = _INTERRUPTED
+        finally:
+            # Writes are told together; who watches shall not wait for the next line.
+            session.tree.root.union.tell_writes()
         return session.status
 
     def _pipeline(self, commands: Sequence[Command], output: Sink, errors: Sink) -> int:
