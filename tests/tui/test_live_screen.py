@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from layerview.errors import LayerviewError
 from layerview.tui.app import LayerviewApp
+from layerview.tui.replay import open_replay
+from layerview.tui.screens.ask import Ask
 from layerview.tui.screens.changes import ChangesScreen
+from layerview.tui.screens.choose import ChooseImage
+from layerview.tui.screens.containers import ContainersScreen
 from layerview.tui.screens.live import LiveScreen
 from layerview.tui.screens.live_event import LiveEvent
 from layerview.tui.screens.run_container import RunContainer
@@ -18,7 +26,7 @@ from layerview.tui.widgets.live_events import EventList
 from layerview.tui.widgets.live_lanes import LiveLanes
 from layerview.tui.widgets.live_now import NowLines
 from layerview.tui.widgets.live_stack import LiveStack
-from layerview.watch.events import CowEvent, Ended, Notice
+from layerview.watch.events import CowEvent, Ended, Notice, Record
 from tests.tui.driving import screen_text, until
 from tests.tui.live_specimens import (
     BIG,
@@ -371,3 +379,62 @@ async def test_names_of_any_kind_are_shown_safely() -> None:
             await shown.later(pilot, 100)
             assert "\x1b" not in shown.text
         assert "中文" in shown.text
+
+
+async def test_a_recording_has_all_that_was_told_and_plays_again(tmp_path: Path) -> None:
+    shown = Shown(records=morning()[:3])
+    path = tmp_path / "hopeful-turing.jsonl"
+    async with shown.app.run_test(size=SIZE) as pilot:
+        await shown.begin(pilot)
+        await until(pilot, lambda: shown.events.row_count() == 3)
+        await pilot.press("w")
+        await until(pilot, lambda: isinstance(shown.app.screen, Ask))
+        shown.app.screen.query_one(Input).value = str(path)
+        await pilot.press("enter")
+        await until(pilot, lambda: shown.app.screen is shown.screen)
+        assert "● recording" in shown.text
+        await shown.give(pilot, big_copying(5), *morning()[3:])
+        await pilot.press("w")
+        await until(pilot, lambda: shown.screen.recorder is None)
+        assert "● recording" not in shown.text
+        # What is there already is not written over.
+        shown.screen._begin_recording(str(path))
+        await until(pilot, lambda: shown.screen.recorder is None)
+        assert "there already" in "".join(note.message for note in shown.app._notifications)
+    replay = open_replay(str(path))
+    assert replay.target == shown.source.target
+    assert list(replay.records) == [*morning()[:3], big_copying(5), *morning()[3:]]
+    app = LayerviewApp()
+    async with app.run_test(size=SIZE) as pilot:
+        live = LiveScreen(replay, animated=True)
+        app.push_screen(live)
+        replay.go_to_start()
+        await pilot.press("space")
+        await pilot.press("right")
+        await until(pilot, lambda: live.model.shown >= 1)
+        assert "a recording plays" in screen_text(app)
+        replay.go_to_end()
+        await pilot.press("space")
+        await until(pilot, lambda: live.model.shown == 7)
+
+
+async def test_any_container_that_runs_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [target(engine="docker", name="theirs", id="d" * 64), target()]
+    monkeypatch.setattr("layerview.watch.targets.targets", lambda: found)
+    monkeypatch.setattr("layerview.watch.stream.stream", nothing)
+    app = app_on(ToldWorker(ps=[]))
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: isinstance(app.screen, ContainersScreen))
+        await pilot.press("W")
+        await until(pilot, lambda: isinstance(app.screen, ChooseImage))
+        assert "docker     theirs" in screen_text(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, LiveScreen))
+        await until(pilot, lambda: "docker exec -it theirs sh" in screen_text(app))
+
+
+async def nothing(target: object, *, reads: bool = False) -> AsyncIterator[list[Record]]:
+    """Tell nothing."""
+    await asyncio.Event().wait()
+    yield []

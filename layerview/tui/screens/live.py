@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on
@@ -48,6 +50,8 @@ from layerview.tui.widgets.terminal import TerminalPane
 
 if TYPE_CHECKING:
     from layerview.tui.live_model import Source
+    from layerview.tui.live_record import LiveRecorder
+    from layerview.tui.screens.ask import Answers
     from layerview.watch.events import Record
 
 FRAME = 0.1
@@ -74,6 +78,7 @@ class LiveScreen(LiveWork):
         Binding("e", "events", "events only", id="live.events"),
         Binding("t", "lanes", "time lanes", id="live.lanes"),
         Binding("y", "tries", "try this", id="live.tries"),
+        Binding("w", "record", "record", show=False, id="live.record"),
         Binding("n", "new", "new container", id="live.new"),
         Binding("c", "changes", "changes", id="live.changes"),
         Binding("K", "stop", "stop", id="live.stop"),
@@ -104,8 +109,8 @@ class LiveScreen(LiveWork):
         """
         super().__init__(source)
         self.started = started
-        self.recording = False
-        """Whether what happens is written to a file."""
+        self.recorder: LiveRecorder | None = None
+        """Writes what happens to a file."""
         self.slow = False
         self._wants_tries = tries
         self._wants_shell = shell
@@ -236,6 +241,8 @@ class LiveScreen(LiveWork):
         self._let_time_pass()
         known = len(self.model.notices)
         self.model.take(records)
+        if self.recorder is not None:
+            self.recorder.write(records)
         for notice in self.model.notices[known:]:
             self.notify(printable(notice), markup=False, timeout=10)
         if self._steps_when_taken and self.model.held_back:
@@ -363,7 +370,7 @@ class LiveScreen(LiveWork):
         place = ("recording" if self.recorded else "local", driver)
         size = format_size(model.ledger.container_layer_size, binary=self.app.binary_sizes)
         short = [strong(name), muted("  W "), strong(size)]
-        if self.model.paused or self.recording or self.slow:
+        if self.model.paused or self.recorder is not None or self.slow:
             short += [muted("  "), *state]
         self.query_one(AreaBar).show(place, short)
         hints = [muted("newest first"), muted("   e events only   m slow motion")]
@@ -372,7 +379,7 @@ class LiveScreen(LiveWork):
     def _state_pieces(self) -> list[Piece]:
         glyphs, model = self.app.glyphs, self.model
         pieces: list[Piece] = []
-        if self.recording:
+        if self.recorder is not None:
             pieces.append(strong(f"{glyphs.winner} recording   ", "error"))
         if self.recorded:
             pieces.append(muted("a recording plays   "))
@@ -517,6 +524,56 @@ class LiveScreen(LiveWork):
             self.remove_class("-only-events")
         else:
             self.dismiss()
+
+    def action_record(self) -> None:
+        """Write what happens to a file, all that was told so far first; or end that."""
+        from layerview.tui.screens.ask import Ask, Question
+
+        if self.recorder is not None:
+            self._end_recording()
+            return
+
+        def answer(answers: Answers | None) -> None:
+            path = os.path.expanduser((answers or {}).get("file", "").strip())
+            if path:
+                self._begin_recording(path)
+
+        words = "All that was told so far goes first. layerview watch --replay FILE plays it."
+        name = "".join(sign if sign.isalnum() else "-" for sign in self.target.name)
+        question = Question("file", "File", f"{name}.jsonl")
+        self.app.push_screen(Ask("Record to a file", words, [question], "Record"), answer)
+
+    def _begin_recording(self, path: str) -> None:
+        from layerview.tui.live_record import LiveRecorder
+
+        def failed(reason: str) -> None:
+            with suppress(RuntimeError):
+                self.post_message(self.NotRecorded(reason))
+
+        self.recorder = LiveRecorder(path, self.target, failed)
+        store = self.model.store
+        for start in range(0, len(store), 4096):
+            self.recorder.write(store[start : start + 4096])
+        self.show_all()
+
+    def _end_recording(self) -> None:
+        if self.recorder is not None:
+            recorder, self.recorder = self.recorder, None
+            recorder.close()
+            self.notify(printable(recorder.path), title="Recorded", markup=False)
+            self.show_all()
+
+    @on(LiveWork.NotRecorded)
+    def _not_recorded(self, message: LiveWork.NotRecorded) -> None:
+        self.recorder = None
+        self.notify(message.reason, title="Not recorded", severity="error", markup=False)
+        self.show_all()
+
+    def on_unmount(self) -> None:
+        """End what is open."""
+        if self.recorder is not None:
+            self.recorder.close()
+            self.recorder = None
 
     def action_stop(self) -> None:
         """Stop the container."""

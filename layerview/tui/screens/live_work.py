@@ -57,6 +57,13 @@ class LiveWork(TellsFailures, Screen[None], Bare):
             self.changes = changes
             super().__init__()
 
+    class NotRecorded(Message):
+        """Why what happens is not written to a file."""
+
+        def __init__(self, reason: str) -> None:
+            self.reason = reason
+            super().__init__()
+
     class Done(Message):
         """A command is carried out, or why it is not."""
 
