@@ -61,7 +61,15 @@ def run(words: Sequence[str]) -> int:
         raise UsageError("it takes CONTAINER, or --replay FILE; see layerview watch --help")
     from layerview.watch.targets import find_target
 
-    return _watch(find_target(arguments.rest[0], root=arguments.root), arguments)
+    target = find_target(arguments.rest[0], root=arguments.root)
+    if target.engine == "layerview" and os.geteuid() != 0:
+        from layerview.drivers.namespace import run_in_user_namespace
+        from layerview.errors import NamespaceError
+
+        # Where all ids of its containers are a user's own, nothing is hidden, running or not.
+        with suppress(NamespaceError):
+            return run_in_user_namespace(lambda: _watch(target, arguments))
+    return _watch(target, arguments)
 
 
 def _seconds(text: str) -> float:

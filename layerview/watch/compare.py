@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Mapping
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 
 from layerview.errors import LayerviewError, NotFoundError
 from layerview.layer.beneath import open_beneath
@@ -96,7 +96,7 @@ def changed_bytes(target: Target, holds: Mapping[bytes, Held]) -> int:
         for path, one in holds.items():
             if one.kind not in ("copy_up", "create", "write"):
                 continue
-            with suppress(OSError), ExitStack() as files:
+            with _passing_over(target), ExitStack() as files:
                 new = open_beneath(upper, path, os.O_RDONLY | os.O_NONBLOCK)
                 files.callback(os.close, new)
                 state = os.fstat(new)
@@ -117,6 +117,17 @@ def changed_bytes(target: Target, holds: Mapping[bytes, Held]) -> int:
                 if stat.S_ISREG(os.fstat(old).st_mode):
                     total += _differing(new, old, state.st_size)
     return total
+
+
+@contextmanager
+def _passing_over(target: Target) -> Iterator[None]:
+    """Pass over what has gone, or is no file; but what may not be read would make it too few."""
+    try:
+        yield
+    except PermissionError as error:
+        raise unreadable(target, error) from None
+    except OSError:
+        pass
 
 
 def _differing(new: int, old: int, size: int) -> int:
