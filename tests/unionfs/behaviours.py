@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import sqlite3
 import stat
+import struct
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
@@ -306,6 +307,44 @@ def permissions_are_held(place: Path) -> object:
             os.stat("folder/mine").st_gid,
         ),
     )
+
+
+def access_list(*entries: tuple[int, int, int]) -> bytes:
+    """Return what the kernel keeps of an access list: tag, permissions, id of each entry."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+@behaviour
+def access_lists_are_held(place: Path) -> object:
+    """ACLs: of a file below, of one that was copied up, and what a folder's files get."""
+    nobody = 0xFFFFFFFF
+    given = access_list(
+        (1, 6, nobody), (2, 6, 1), (2, 0, 2), (4, 4, nobody), (16, 6, nobody), (32, 0, nobody)
+    )
+    place.chmod(0o755)
+    (place / "folder").chmod(0o777)
+    said = [failing(lambda: os.setxattr(place / "text", "system.posix_acl_access", given))]
+    said += [failing(lambda: os.setxattr(place / "folder", "system.posix_acl_default", given))]
+
+    def work() -> object:
+        return (
+            failing(lambda: os.close(os.open("text", os.O_RDWR))),
+            failing(lambda: os.close(os.open("folder/made", os.O_RDONLY))),
+        )
+
+    (place / "folder/made").write_text("x")
+    (place / "folder/sub").mkdir()
+    said += [as_another(place, user, work) for user in (1, 2, 3)]
+    said += [oct(one.stat().st_mode) for one in ((place / "text"), (place / "folder/made"))]
+    said += [
+        sorted(os.listxattr(place / "folder/made")),
+        sorted(os.listxattr(place / "folder/sub")),
+    ]
+    (place / "text").chmod(0o600)
+    said += [as_another(place, 1, work), os.getxattr(place / "text", "system.posix_acl_access")]
+    os.removexattr(place / "text", "system.posix_acl_access")
+    (place / "text").chmod(0o666)
+    return *said, as_another(place, 2, work)
 
 
 @behaviour

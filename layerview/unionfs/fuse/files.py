@@ -119,11 +119,12 @@ class Files:
         return _OPENED.pack(_OPENED.size, 0, head[2], 0, said, known.backing)
 
     def _create(self, known: Known, size: int, head: Head) -> bytes:
-        flags, mode, _, _ = CREATE_IN.unpack_from(self._buffer, IN_SIZE)
+        flags, mode, mask, _ = CREATE_IN.unpack_from(self._buffer, IN_SIZE)
         name = bytes(self._buffer[IN_SIZE + CREATE_IN.size : size - 1])
         by = Caller(*head[4:7])
         wanted = os.O_RDWR | flags & (os.O_CREAT | os.O_EXCL | os.O_TRUNC)
-        node, fd = self._union.create(known.node, name, mode & 0o7777, wanted, by)
+        mode = self._table.masked(known, mode & 0o7777, mask)
+        node, fd = self._union.create(known.node, name, mode, wanted, by)
         try:
             had = self._union.attributes(node, fd)
         except OSError:

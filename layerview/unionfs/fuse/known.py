@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 VALID = 86_400
 """Seconds for which the kernel need not ask again: nobody but this server changes the union."""
 _BLOCK = 4096
+_DEFAULT_LIST = b"system.posix_acl_default"
 
 
 class Known:
@@ -31,6 +32,7 @@ class Known:
         "backing",
         "branch",
         "fd",
+        "gives_lists",
         "id",
         "lookups",
         "node",
@@ -54,6 +56,8 @@ class Known:
         """The file's number with the kernel that reads and writes it itself; 0: we do."""
         self.parted = False
         """The node goes by another number now, and this one's readers keep what they had."""
+        self.gives_lists: bool | None = None
+        """Whether what is made in a folder gets an access list from it; None: not looked at."""
         self.plain = False
         """It was made here, and nobody gave it an attribute."""
         self.seen = 0
@@ -112,6 +116,17 @@ class Table:
         if known.fd >= 0 and self.on_forget is not None:
             self.on_forget(known)
         self.union.forget(known.node)
+
+    def masked(self, folder: Known, mode: int, mask: int) -> int:
+        """Return the mode of what is made in a folder: an access list comes in a mask's place."""
+        if folder.gives_lists is None:
+            try:
+                self.union.get_xattr(folder.node, _DEFAULT_LIST)
+            except OSError:
+                folder.gives_lists = False
+            else:
+                folder.gives_lists = True
+        return mode if folder.gives_lists else mode & ~mask
 
     def attributes(self, known: Known) -> Attributes:
         """Return a node's attributes."""

@@ -155,15 +155,17 @@ class Names:
             self._table.forget(*FORGET_ONE.unpack_from(self._buffer, at))
 
     def _mkdir(self, known: Known, size: int, head: Head) -> bytes:
-        mode, _ = MKDIR_IN.unpack_from(self._buffer, IN_SIZE)
+        mode, mask = MKDIR_IN.unpack_from(self._buffer, IN_SIZE)
         name = bytes(self._buffer[IN_SIZE + MKDIR_IN.size : size - 1])
-        node = self._union.mkdir(known.node, name, stat.S_IMODE(mode), Caller(*head[4:7]))
+        mode = self._table.masked(known, stat.S_IMODE(mode), mask)
+        node = self._union.mkdir(known.node, name, mode, Caller(*head[4:7]))
         return self._table.entry(head[2], node)
 
     def _mknod(self, known: Known, size: int, head: Head) -> bytes:
-        mode, device, _, _ = MKNOD_IN.unpack_from(self._buffer, IN_SIZE)
+        mode, device, mask, _ = MKNOD_IN.unpack_from(self._buffer, IN_SIZE)
         name = bytes(self._buffer[IN_SIZE + MKNOD_IN.size : size - 1])
         rdev = decode_device(device)
+        mode = self._table.masked(known, mode, mask)
         node = self._union.mknod(known.node, name, mode, rdev, Caller(*head[4:7]))
         return self._table.entry(head[2], node)
 
@@ -259,7 +261,7 @@ class Names:
         end = self._buffer.index(b"\0", start, size)
         name = bytes(self._buffer[start:end])
         value = bytes(self._buffer[end + 1 : end + 1 + length])
-        known.plain = False
+        known.plain, known.gives_lists = False, None
         self._union.set_xattr(known.node, name, value, flags, Caller(*head[4:7]))
         return OUT.pack(OUT_SIZE, 0, head[2])
 
@@ -278,6 +280,7 @@ class Names:
 
     def _removexattr(self, known: Known, size: int, head: Head) -> bytes:
         name = bytes(self._buffer[IN_SIZE : size - 1])
+        known.gives_lists = None
         self._union.remove_xattr(known.node, name, Caller(*head[4:7]))
         return OUT.pack(OUT_SIZE, 0, head[2])
 

@@ -30,9 +30,11 @@ _WANTED = (
     protocol.CAN_ASYNC_READ
     | protocol.CAN_ATOMIC_O_TRUNC
     | protocol.CAN_BIG_WRITES
+    | protocol.CAN_DONT_MASK
     | protocol.CAN_READDIRPLUS
     | protocol.CAN_READDIRPLUS_AUTO
     | protocol.CAN_PARALLEL_DIROPS
+    | protocol.CAN_POSIX_ACL
     | protocol.CAN_MAX_PAGES
     | protocol.CAN_CACHE_SYMLINKS
     | protocol.CAN_HANDLE_KILLPRIV_V2
