@@ -198,8 +198,8 @@ class Changes(Making):
             if there.is_folder and not self.listing(there).is_empty:
                 raise failure(errno.ENOTEMPTY, to_name)
         path = "" if self.report is None else self.path_in(folder, name)
-        at = self._to_delete(listing, folder, name, by)
-        to_at = self.copy_up_folder(to_folder, by, "rename")
+        self._to_delete(listing, folder, name, by)
+        self.copy_up_folder(to_folder, by, "rename")
         self.copy_up(node, by, "rename")
         # Both may have been forgotten since, by what else was looked at.
         listing, to_listing = self.listing(folder), self.listing(to_folder)

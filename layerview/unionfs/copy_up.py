@@ -340,6 +340,7 @@ class CopyUp(Tree):
         started = time.perf_counter_ns()
         fd = self.copy_up_folder(folder, by, cause)
         before = os.fstat(fd)
+        from_path = "" if self.report is None else self.path(node)
         source, source_fd = self._place(node)
         os.link(source, name, src_dir_fd=source_fd, dst_dir_fd=fd, follow_symlinks=False)
         self._set_times(fd, before)
@@ -351,11 +352,12 @@ class CopyUp(Tree):
         if folder.children.get(name) is not node:
             folder.children[name] = node
             node.others.append((folder, name))
+        # Nothing is copied for it: on top it is one more name of what was.
         self._tell(
-            "copy_up",
+            "create",
             self.path_in(folder, name),
+            from_path=from_path,
             found=found,
-            copied=0,
             started=started,
             pid=by.pid,
             cause=cause,

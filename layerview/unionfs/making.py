@@ -187,7 +187,7 @@ class Making(CopyUp):
         listing.top[name] = (node.kind, state.st_ino)
         self._uncover(listing, name, at)
         if self.report is not None:
-            self._tell("link", self.path_in(folder, name), from_path=from_path, pid=by.pid)
+            self._tell("create", self.path_in(folder, name), from_path=from_path, pid=by.pid)
         return node
 
     def _to_change(self, folder: Node, name: bytes) -> Listing:

@@ -23,7 +23,7 @@ class Told:
         for step in steps:
             path = os.fsencode(step.path)
             before = os.fsencode(step.from_path) if step.from_path is not None else b""
-            if step.kind in ("copy_up", "create", "link"):
+            if step.kind in ("copy_up", "create"):
                 assert path not in self.names, step
                 self.names.add(path)
                 self.whiteouts.discard(path)

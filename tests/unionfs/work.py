@@ -60,8 +60,8 @@ def _on_union(
 ) -> None:
     folder, name = _folder(union, path), path[-1]
     if what == "create":
-        fd = union.create(folder, name, 0o640, os.O_WRONLY | os.O_EXCL)[1]
-        os.write(fd, data)
+        node, fd = union.create(folder, name, 0o640, os.O_WRONLY | os.O_EXCL)
+        union.wrote(node, os.write(fd, data))
         os.close(fd)
     elif what == "mkdir":
         union.mkdir(folder, name, 0o755)
@@ -94,7 +94,7 @@ def _on_union(
         else:
             flags = {"write": 0, "append": os.O_APPEND, "overwrite": os.O_TRUNC}[what]
             fd = union.open(node, os.O_WRONLY | flags)
-            os.write(fd, data)
+            union.wrote(node, os.write(fd, data))
             os.close(fd)
 
 
