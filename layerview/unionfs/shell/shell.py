@@ -184,6 +184,8 @@ class Shell:
         session = self.session
         known = {
             b"?": b"%d" % session.status,
+            b"#": b"0",
+            b"0": b"sh",
             b"PWD": session.shown_at,
             b"OLDPWD": session.before,
             b"HOME": session.home,

@@ -10,6 +10,8 @@ _BLANKS = b" \t\r"
 _META = b"|&;<>()\n"
 _ESCAPED = b'$`"\\\n'
 """What a backslash takes its meaning from between double quotes."""
+_SPECIAL = b"?*@#!$-0123456789"
+"""Variables of one character (XCU 2.5.2)."""
 _NAME = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 
 
@@ -135,6 +137,8 @@ def _word(line: bytes, at: int) -> tuple[Word, int]:
                 pieces.append(Piece("quoted", line[at + 1 : at + 2] or b"\\"))
             at += 2
         elif char == ord("$") or char == ord("`"):
+            if line[at : at + 2] == b"$'":
+                raise LineError("no $'' in the built-in shell")
             name, end = _variable(line, at)
             if name:
                 end_plain()
@@ -182,8 +186,8 @@ def _variable(line: bytes, at: int) -> tuple[bytes, int]:
     if line[at : at + 1] == b"`" or line[at : at + 2] == b"$(":
         raise LineError("no command substitution in the built-in shell")
     at += 1
-    if line[at : at + 1] == b"?":
-        return b"?", at + 1
+    if line[at : at + 1] and line[at : at + 1] in _SPECIAL:
+        return line[at : at + 1], at + 1
     if line[at : at + 1] == b"{":
         end = line.find(b"}", at)
         name = line[at + 1 : end]
@@ -191,9 +195,7 @@ def _variable(line: bytes, at: int) -> tuple[bytes, int]:
             raise LineError("syntax error: bad substitution")
         return name, end + 1
     end = at
-    while (
-        end < len(line) and line[end] in _NAME and not (end == at and line[at : at + 1].isdigit())
-    ):
+    while end < len(line) and line[end] in _NAME:
         end += 1
     return line[at:end], end
 
