@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -13,7 +14,9 @@ import pytest
 from layerview.drivers.aufs import MAX_BRANCHES, Aufs
 from layerview.drivers.probe import make_driver
 from layerview.errors import DamageError, FormatError, LimitError, NotFoundError
+from layerview.unionfs.serve import can_serve
 from tests.support import tars
+from tests.support.trees import snapshot
 
 A, B, C, D = ("abcd"[at] * 64 for at in range(4))
 
@@ -181,3 +184,44 @@ def test_a_base_layer_is_its_own_folder(driver: Aufs) -> None:
     with driver.mounted(A) as place, driver.detached(A) as tree:
         assert place == driver.layer_folder(A)
         assert tree is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a union is mounted by root")
+def test_all_names_of_a_file_that_was_changed_by_one_are_in_the_diff(driver: Aufs) -> None:
+    why = can_serve()
+    if why:
+        pytest.skip(why)
+    applied(
+        driver, A, None, tars.file("one", b"x"), tars.hardlink("two", "one"), tars.folder("d"),
+        tars.hardlink("d/three", "one"),
+    )  # fmt: skip
+    driver.create_writable(B, A)
+    with driver.mounted(B) as place:
+        with open(os.path.join(place, "one"), "a") as file:
+            file.write("more")
+        assert {os.stat(os.path.join(place, name)).st_nlink for name in ("two", "d/three")} == {3}
+    said = [(change.kind, change.path) for change in driver.changes(B, A)]
+    assert said == [("C", b"d"), ("C", b"d/three"), ("C", b"one"), ("C", b"two")]
+    assert driver.size(B, A) == len("xmore")
+    applied_again = "e" * 64
+    driver.create(applied_again, A)
+    driver.apply(applied_again, A, io.BytesIO(b"".join(driver.diff(B, A))))
+    with driver.mounted(applied_again) as place:
+        states = [os.stat(os.path.join(place, name)) for name in ("one", "two", "d/three")]
+    assert len({state.st_ino for state in states}) == 1
+    assert {state.st_nlink for state in states} == {3}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a union is mounted by root")
+def test_a_layer_that_others_lie_on_is_not_written(driver: Aufs, tmp_path: Path) -> None:
+    why = can_serve()
+    if why:
+        pytest.skip(why)
+    stacked(driver)
+    before = snapshot(tmp_path / "area/aufs/diff" / B)
+    with driver.mounted(B) as place:
+        with pytest.raises(OSError) as refused:  # noqa: PT011
+            Path(place, "new").write_text("x")
+        assert refused.value.errno == errno.EROFS
+        assert not os.path.exists(driver.steps_of(B))
+    assert snapshot(tmp_path / "area/aufs/diff" / B) == before
