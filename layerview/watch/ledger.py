@@ -78,6 +78,7 @@ class Ledger:
         self.by_layer: dict[int, Tally] = {}
         self.by_path: dict[bytes, Tally] = {}
         self.by_process: dict[str, Tally] = {}
+        self._writes_known = True
         self._names: dict[bytes, set[bytes]] = {}
         """By path, of files with several: all of them; a set that these share."""
         self._volumes: dict[bytes, int] = {}
@@ -142,8 +143,11 @@ class Ledger:
             self.deleted += 1
         elif kind == "rename" and not event.volume:
             self.renamed += 1
-        if event.written is not None and not event.volume:
-            self.bytes_written = (self.bytes_written or 0) + event.written
+        if kind == "write" and not event.volume:
+            # One write of unknown size, and the sum is unknown.
+            self._writes_known &= event.written is not None
+            written = (self.bytes_written or 0) + (event.written or 0)
+            self.bytes_written = written if self._writes_known else None
         if kind == "copy_up" and event.layer is not None:
             self.by_layer.setdefault(event.layer, Tally()).add(event)
         if not event.volume:

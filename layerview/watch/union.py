@@ -22,7 +22,7 @@ from layerview.watch.target import Target
 
 _TICK = 0.1
 _GATHER = 0.005
-"""Seconds between the first step and its record: many come together."""
+"""Seconds after a step in which others are waited for: many come together."""
 _PIECE = 1 << 18
 _LONGEST = 1 << 20
 """Bytes of a step's line."""
@@ -110,15 +110,19 @@ def observe(target: Target, stop: threading.Event, *, reads: bool) -> Iterator[l
         yield list(held)
         waiting = bytearray()
         while not stop.is_set():
-            lines, open_ = _read(server, waiting)
             records: list[Record] = []
-            lost = 0
-            for line in lines:
-                told = _understood(line)
-                if isinstance(told, int):
-                    lost += told
-                elif told is not None and not _is_held(told, looked, ledger):
-                    records.append(translator.record(told))
+            lost, open_ = 0, True
+            # The first at once, while who did it is still there to be asked for its name.
+            for patience in (_TICK, _GATHER):
+                lines, open_ = _read(server, waiting, patience)
+                for line in lines:
+                    told = _understood(line)
+                    if isinstance(told, int):
+                        lost += told
+                    elif told is not None and not _is_held(told, looked, ledger):
+                        records.append(translator.record(told))
+                if not lines or not open_:
+                    break
             ledger.add_all(records)
             if lost:
                 records.append(_notice(f"{lost:,} steps went unheard: all was looked at"))
@@ -193,11 +197,10 @@ def _connect(target: Target) -> socket.socket:
     return server
 
 
-def _read(server: socket.socket, waiting: bytearray) -> tuple[list[bytes], bool]:
-    """Wait a moment for whole lines; also say whether more may come."""
-    if not select.select([server], [], [], _TICK)[0]:
+def _read(server: socket.socket, waiting: bytearray, patience: float) -> tuple[list[bytes], bool]:
+    """Wait some seconds at most for whole lines; also say whether more may come."""
+    if not select.select([server], [], [], patience)[0]:
         return [], True
-    time.sleep(_GATHER)
     open_ = True
     while len(waiting) < _LONGEST:
         try:
