@@ -91,10 +91,7 @@ class Changes(Making):
         """Remove a folder of the top branch that holds nothing but marks."""
         work, gone = self._work(), self._new_name()
         os.rename(name, gone, src_dir_fd=at, dst_dir_fd=work)
-        for mark in inside.whiteouts:
-            os.unlink(gone + b"/" + WHITEOUT_PREFIX + mark, dir_fd=work)
-        if inside.is_opaque:
-            os.unlink(gone + b"/" + OPAQUE_MARKER, dir_fd=work)
+        _remove_marks(gone, work, inside)
         os.rmdir(gone, dir_fd=work)
 
     def _pin(self, node: Node) -> None:
@@ -249,9 +246,9 @@ class Changes(Making):
         inside = self.listing(there)
         self._pin(there)
         if name in listing.top and (inside.whiteouts or inside.is_opaque):
+            # Beside its whiteout a folder shows nothing of what is below, with marks or without.
             self._cover(listing, name, at)
-            self._discard(name, at, inside)
-            del listing.top[name]
+            _remove_marks(name, at, inside)
         self._removed_folder(there, folder, name)
 
     def _renamed(
@@ -302,6 +299,14 @@ class Changes(Making):
             self._tell("rename", path, from_path=to_path, pid=by.pid, when=now)
             for moved in hides:
                 self._tell("opaque", self.path(moved), pid=by.pid)
+
+
+def _remove_marks(name: bytes, at: int, inside: Listing) -> None:
+    """Make a folder empty that shows nothing."""
+    for mark in inside.whiteouts:
+        os.unlink(name + b"/" + WHITEOUT_PREFIX + mark, dir_fd=at)
+    if inside.is_opaque:
+        os.unlink(name + b"/" + OPAQUE_MARKER, dir_fd=at)
 
 
 def _rename(name: bytes, at: int, to_name: bytes, to_at: int, flags: int) -> None:

@@ -60,10 +60,11 @@ class CopyUp(Tree):
 
         try:
             for name in os.listdir(work):
-                with suppress(NotADirectoryError):
+                state = os.stat(name, dir_fd=work, follow_symlinks=False)
+                if stat.S_ISDIR(state.st_mode):
                     shutil.rmtree(name, dir_fd=work)
-                    continue
-                os.unlink(name, dir_fd=work)
+                else:
+                    os.unlink(name, dir_fd=work)
         finally:
             os.close(work)
 
