@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from layerview.errors import LayerviewError, NamespaceError
 from layerview.store.area import Area, default_root
 from layerview.text import printable
 
@@ -32,6 +33,10 @@ def in_area(arguments: argparse.Namespace | Values, work: Callable[[], int]) -> 
     `work` opens the area with `area`; `arguments.root` is settled before, by who one is outside.
     """
     settle_root(arguments)
+    if sys.platform != "linux":
+        raise LayerviewError(
+            "the storage area and its containers need Linux; images in files open everywhere"
+        )
     if os.geteuid() == 0:
         return work()
     from layerview.drivers.namespace import run_in_user_namespace
@@ -44,8 +49,6 @@ def in_own_area(arguments: argparse.Namespace | Values, work: Callable[[], int])
 
     All in an ordinary user's area is then the user's own.
     """
-    from layerview.errors import NamespaceError
-
     try:
         return in_area(arguments, work)
     except NamespaceError:
