@@ -115,8 +115,7 @@ def _go_to_workdir(shell: Shell, opened: BuiltIn) -> None:
     with suppress(OSError):
         place = session.find(opened.workdir)
         if place.is_folder:
-            session.at, session.shown_at = place, os.path.normpath(b"/" + opened.workdir)
-            session.shown_at = b"/" + session.shown_at.lstrip(b"/")
+            session.go(place, b"/" + os.path.normpath(b"/" + opened.workdir).lstrip(b"/"))
 
 
 def _columns() -> int:

@@ -61,6 +61,14 @@ def test_the_root_is_its_own_parent(lab: Lab) -> None:
     assert lab.run("cd /../..; pwd; ls ../../f").out == b"/\n../../f\n"
 
 
+def test_a_folder_that_is_gone_can_be_left(lab: Lab) -> None:
+    lab.run("mkdir here; cd here; rmdir /here")
+    assert lab.run("ls").out == b""
+    assert lab.run("> f").status == 1
+    assert lab.run("cd ..; pwd").out == b"/\n"
+    assert lab.run("cd d | cat; pwd").out == b"/\n"
+
+
 def test_links_in_a_circle_end(lab: Lab) -> None:
     lab.run("ln -s b a; ln -s a b")
     for line in ("cat a", "cd a", "ls a/", "echo x > a", "cp a c", "cat loop/x"):

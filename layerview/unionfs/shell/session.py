@@ -54,6 +54,7 @@ class Session:
         """
         self.tree = tree
         self.at = tree.root
+        self.at.union.hold(self.at.node)
         self.shown_at = b"/"
         """The path that `pwd` prints: the one by which one came."""
         self.before = b""
@@ -71,6 +72,12 @@ class Session:
         self._stopped = stopped
         self._groups: dict[int, int] = {}
         self._accounts: dict[bytes, tuple[object, dict[int, bytes]]] = {}
+
+    def go(self, place: Place, shown: bytes) -> None:
+        """Go to a folder, which the union keeps known meanwhile, whatever becomes of its name."""
+        place.union.hold(place.node)
+        self.at.union.forget(self.at.node)
+        self.before, self.shown_at, self.at = self.shown_at, shown, place
 
     def tick(self) -> None:
         """Stop here where the person wants it.

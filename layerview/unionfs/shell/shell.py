@@ -108,7 +108,9 @@ class Shell:
                 before = after
             if len(commands) > 1:
                 # Each would be a process of its own: what they do to themselves goes with them.
-                session.at, session.shown_at, session.before = place
+                if session.at is not place[0]:
+                    session.go(*place[:2])
+                session.before = place[2]
                 session.ended = False
         return status
 

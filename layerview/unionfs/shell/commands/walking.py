@@ -24,7 +24,7 @@ def cd(session: Session, words: list[bytes]) -> int:
     if problem:
         session.complain("sh", f"cd: can't cd to {decode(path)}: {problem}")
         return 2
-    session.before, session.shown_at, session.at = session.shown_at, shown, place
+    session.go(place, shown)
     if words[:1] == [b"-"]:
         session.write(session.name(shown) + b"\n")
     return 0
