@@ -115,7 +115,7 @@ def told_rightly(lines: list[dict[str, Any]], upper: str, *, origins: bool = Tru
     assert copied == {
         "/srv/low": (0, [0], 4000),
         "/srv/tool": (1, [1], 10),
-        "/srv/moved" if late else "/srv/top": (None, [], 4) if unknown else (2, [2], 4),
+        "/srv/moved" if late else "/srv/top": (None, [], None) if unknown else (2, [2], 4),
     }, lines
     renamed = found["copy_up /srv/moved" if late else "rename /srv/moved"]
     assert renamed["from"] == (None if unknown else "/srv/top")
