@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import resource
 import signal
 import socket
 import stat
@@ -433,12 +435,35 @@ def test_many_files_are_open_at_once(union: Mounted) -> None:
     for number, file in enumerate(files):
         assert os.pread(file.fileno(), 9, 0) == b"%d" % number
         file.close()
-    assert len(os.listdir(f"/proc/{union.pid}/fd")) < 400
+    eventually(
+        lambda: len(os.listdir(f"/proc/{union.pid}/fd")) < 200, "the server keeps closed files"
+    )
     for number in range(600):
         os.unlink(union.place / f"n{number}")
     eventually(
         lambda: len(os.listdir(f"/proc/{union.pid}/fd")) < 100, "the server keeps removed files"
     )
+
+
+def test_a_server_without_descriptors_says_so_and_goes_on(union: Mounted) -> None:
+    here = len(os.listdir(f"/proc/{union.pid}/fd"))
+    for number in range(60):
+        (union.place / f"idle{number}").write_text("x")
+    resource.prlimit(union.pid, resource.RLIMIT_NOFILE, (here + 30, here + 30))
+    files, said = [], set()
+    for number in range(60):
+        try:
+            files.append(open(union.place / f"n{number}", "wb"))  # noqa: SIM115
+        except OSError as error:
+            said.add(error.errno)
+    assert said == {errno.EMFILE}
+    assert len(files) > 10
+    for file in files:
+        file.close()
+    # The kernel tells of an end without waiting for an answer.
+    eventually(lambda: failing((union.place / "after").touch) is None, "it has none any more")
+    (union.place / "folder/after").write_text("x")
+    assert (union.place / "file").read_text() == "from the middle\n"
 
 
 def test_a_union_is_attached_twice(union: Mounted, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ class Files:
             said = self._take(made, flags & ~os.O_TRUNC, by)
         else:
             self._have(made, fd, writable=True, mode=had.mode)
-            made.plain = True
+            made.plain = not known.gives_lists
             said = self._opened(made, flags)
         valid = 0 if made.parted else VALID
         entry = (made.id, 0, VALID, valid, 0, 0, *fields(had))
@@ -238,6 +238,13 @@ class Files:
         if known.fd >= 0:
             os.close(known.fd)
             known.fd, known.branch, known.writable = -1, -1, False
+
+    def close_idle(self) -> bool:
+        """Close what nobody has open any more, and say whether there was something."""
+        idle = list(self._idle.values())
+        for known in idle:
+            self._let_go(known)
+        return bool(idle)
 
     def forget(self, known: Known) -> None:
         """Close what is open of a node that the kernel forgets."""

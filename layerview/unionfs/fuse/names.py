@@ -78,7 +78,7 @@ Head = tuple[int, int, int, int, int, int, int, int, int]
 Handler = Callable[[Known, int, Head], bytes | None]
 """Answers a request of a length; None: there is no answer, or it was given."""
 
-_CAPABILITY = b"security.capability"
+_ASKED_OFTEN = (b"security.capability", b"system.posix_acl_access")
 _MOST_NAME = 255
 """Bytes of a name; the kernel lets more through."""
 
@@ -268,8 +268,8 @@ class Names:
     def _getxattr(self, known: Known, size: int, head: Head) -> bytes:
         room, _ = GETXATTR_IN.unpack_from(self._buffer, IN_SIZE)
         name = bytes(self._buffer[IN_SIZE + GETXATTR_IN.size : size - 1])
-        if known.plain and name == _CAPABILITY:
-            # The kernel asks at each new file's first write.
+        if known.plain and name in _ASKED_OFTEN:
+            # The kernel asks at each new file's first write, and change of mode.
             return OUT.pack(OUT_SIZE, -errno.ENODATA, head[2])
         return _fitting(head[2], room, self._union.get_xattr(known.node, name))
 

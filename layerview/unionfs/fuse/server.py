@@ -14,7 +14,7 @@ from layerview.unionfs.fuse.backing import Backing
 from layerview.unionfs.fuse.files import Files
 from layerview.unionfs.fuse.known import Table
 from layerview.unionfs.fuse.mount import MAX_DATA
-from layerview.unionfs.fuse.names import Handler, Names
+from layerview.unionfs.fuse.names import Handler, Head, Names
 from layerview.unionfs.fuse.protocol import IN, OUT, OUT_SIZE
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Server:
             return None
         return backing
 
-    def _receive(self) -> tuple[int, int, int, int, int, int, int, int, int]:
+    def _receive(self) -> Head:
         while True:
             try:
                 os.readv(self._connection, [self._buffer])
@@ -155,6 +155,8 @@ class Server:
                     reply = handler(known[head[3]], size, head)
             except OSError as error:
                 reply = pack(OUT_SIZE, -(error.errno or errno.EIO), head[2])
+                if error.errno == errno.EMFILE and handler and self._files.close_idle():
+                    reply = self._again(handler, size, head)
             except Exception:
                 # Whatever it is, others' requests are to be answered.
                 self._on_fault()
@@ -169,6 +171,13 @@ class Server:
                     if error.errno == errno.ENODEV:
                         return
                     raise
+
+    def _again(self, handler: Handler, size: int, head: Head) -> bytes | None:
+        """Answer a request for which there were not enough descriptors before."""
+        try:
+            return handler(self._known[head[3]], size, head)
+        except OSError as error:
+            return OUT.pack(OUT_SIZE, -(error.errno or errno.EIO), head[2])
 
     def _other(self, opcode: int, unique: int) -> bytes | None:
         """Answer what nothing here answers."""
