@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from layerview.unionfs import records
@@ -14,7 +14,7 @@ from layerview.unionfs.copying import DataCopier, copy_attributes
 from layerview.unionfs.links import several_names
 from layerview.unionfs.listing import Below
 from layerview.unionfs.names import WORK, failure
-from layerview.unionfs.node import Caller, Node
+from layerview.unionfs.node import ROOT_CALLER, Caller, Node
 from layerview.unionfs.steps import Step
 from layerview.unionfs.tree import OPEN_FOLDER, PATH_ONLY, Tree
 
@@ -46,16 +46,19 @@ class CopyUp(Tree):
         self._links: dict[int, dict[int, list[bytes]]] = {}
         """For each branch that was looked through: its files with several names."""
         if writable:
-            self._clean()
+            marks = self._clean()
             self._kept, self._gone_links = records.take(self._branches, self._devices)
+            for mark in marks:
+                self._finish(mark)
 
-    def _clean(self) -> None:
-        """Remove what a process left in WORK that was killed."""
+    def _clean(self) -> list[bytes]:
+        """Remove what a process left in WORK that was killed; return marks of files with names."""
+        marks = []
         try:
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             work = os.open(WORK, flags, dir_fd=self._branches[0])
         except OSError:
-            return
+            return []
         import shutil
 
         try:
@@ -63,10 +66,13 @@ class CopyUp(Tree):
                 state = os.stat(name, dir_fd=work, follow_symlinks=False)
                 if stat.S_ISDIR(state.st_mode):
                     shutil.rmtree(name, dir_fd=work)
+                elif "." in name:
+                    marks.append(os.fsencode(name))
                 else:
                     os.unlink(name, dir_fd=work)
         finally:
             os.close(work)
+        return marks
 
     def _work(self) -> int:
         """Return the descriptor of WORK."""
@@ -181,13 +187,18 @@ class CopyUp(Tree):
         source = self.descriptor(node.parent, found)
         state = os.stat(node.name, dir_fd=source, follow_symlinks=False)
         work, name = self._work(), self._new_name()
+        # Should this be killed before all names are the copy's, the next start sees to them.
+        mark = b"%d.%d" % (found, state.st_ino) if state.st_nlink > 1 else None
         try:
             copied = self._copy(node, state, source, name, path, size)
             made = os.stat(name, dir_fd=work, follow_symlinks=False)
+            if mark is not None:
+                os.link(name, mark, src_dir_fd=work, dst_dir_fd=work, follow_symlinks=False)
             self._put(name, node.parent, node.name)
         except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=work)
+            for each in (name, mark or name):
+                with suppress(FileNotFoundError):
+                    os.unlink(each, dir_fd=work)
             raise
         node.branch = 0
         node.stack = (0,)
@@ -203,8 +214,9 @@ class CopyUp(Tree):
             pid=by.pid,
             cause=cause,
         )
-        if state.st_nlink > 1:
+        if mark is not None:
             self._bring_names(node, found, state, made, by, cause)
+            os.unlink(mark, dir_fd=work)
 
     def _copy(
         self,
@@ -312,9 +324,13 @@ class CopyUp(Tree):
             del self._by_real[node.real]
         node.real = (made.st_dev, made.st_ino)
         self._by_real[node.real] = node
-        assert node.parent is not None
-        wanted = Below((found,), node.kind, state.st_ino)
-        for path in self._names_below(found, state.st_ino):
+        for folder, name in self._names_to_bring(found, state.st_ino, node.kind):
+            self._bring_name(node, folder, name, found, by, cause)
+
+    def _names_to_bring(self, branch: int, ino: int, kind: int) -> Iterator[tuple[Node, bytes]]:
+        """Yield the names of a file on a branch that show there still."""
+        wanted = Below((branch,), kind, ino)
+        for path in self._names_below(branch, ino):
             *way, name = path.split(b"/")
             folder = self.root
             try:
@@ -326,30 +342,45 @@ class CopyUp(Tree):
                     continue
                 raise
             if (
-                found not in folder.stack
-                or name in listing.top
-                or name in listing.whiteouts
-                or listing.below.get(name) != wanted
+                branch in folder.stack
+                and name not in listing.top
+                and name not in listing.whiteouts
+                and listing.below.get(name) == wanted
             ):
-                # Something else stands there, or nothing.
-                continue
-            self._bring_name(node, folder, name, found, by, cause)
+                yield folder, name
+
+    def _finish(self, mark: bytes) -> None:
+        """Give the names to a copy that a killed process did not come to."""
+        work = self._work()
+        state = os.stat(mark, dir_fd=work, follow_symlinks=False)
+        with suppress(ValueError):
+            branch, ino = map(int, mark.split(b"."))
+            # Else it was killed before there was any.
+            if state.st_nlink > 1 and 0 < branch < len(self._branches):
+                for folder, name in self._names_to_bring(branch, ino, stat.S_IFMT(state.st_mode)):
+                    self._link(mark, work, folder, name, ROOT_CALLER, "open")
+        os.unlink(mark, dir_fd=work)
+
+    def _link(
+        self, source: bytes, at: int | None, folder: Node, name: bytes, by: Caller, cause: str
+    ) -> None:
+        """Link a name on top; the folder's times stay."""
+        fd = self.copy_up_folder(folder, by, cause)
+        before = os.fstat(fd)
+        os.link(source, name, src_dir_fd=at, dst_dir_fd=fd, follow_symlinks=False)
+        self._set_times(fd, before)
+        if folder.listing is not None:
+            state = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            folder.listing.top[name] = (stat.S_IFMT(state.st_mode), state.st_ino)
 
     def _bring_name(
         self, node: Node, folder: Node, name: bytes, found: int, by: Caller, cause: str
     ) -> None:
         started = time.perf_counter_ns()
-        fd = self.copy_up_folder(folder, by, cause)
-        before = os.fstat(fd)
         from_path = "" if self.report is None else self.path(node)
-        source, source_fd = self._place(node)
-        os.link(source, name, src_dir_fd=source_fd, dst_dir_fd=fd, follow_symlinks=False)
-        self._set_times(fd, before)
-        if folder.listing is not None:
-            folder.listing.top[name] = (
-                node.kind,
-                os.stat(name, dir_fd=fd, follow_symlinks=False).st_ino,
-            )
+        self.copy_up_folder(folder, by, cause)
+        source, at = self._place(node)
+        self._link(source, at, folder, name, by, cause)
         if folder.children.get(name) is not node:
             folder.children[name] = node
             node.others.append((folder, name))

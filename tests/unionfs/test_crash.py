@@ -63,6 +63,9 @@ def build(base: Path) -> list[Path]:
     (low / "gone").mkdir()
     (low / "gone/old").write_bytes(b"old")
     (low / "link").symlink_to("nowhere")
+    (low / "names").write_bytes(b"of one file")
+    os.link(low / "names", low / "d/e/second")
+    os.link(low / "names", low / "third")
     mid.mkdir()
     (mid / "d").mkdir()
     (mid / "d/g").write_bytes(b"mid")
@@ -81,8 +84,8 @@ def opened(folders: list[Path]) -> tuple[Union, list[int]]:
     return Union(fds), fds
 
 
-def seen(folders: list[Path]) -> dict[bytes, tuple[Any, ...]]:
-    """Return all that shows but times."""
+def seen(folders: list[Path]) -> tuple[dict[bytes, tuple[Any, ...]], set[frozenset[bytes]]]:
+    """Return all that shows but times, and which names are one file's."""
     union, fds = opened(folders)
     look = flat.look_union(union)
     union.close()
@@ -91,7 +94,7 @@ def seen(folders: list[Path]) -> dict[bytes, tuple[Any, ...]]:
     return {
         path: (each.mode, each.uid, each.gid, each.size, each.content, each.xattrs)
         for path, each in look.seen.items()
-    }
+    }, flat.links(look)
 
 
 def copied_up(union: Union) -> None:
@@ -120,6 +123,10 @@ def exchanged(union: Union) -> None:
     union.rename(union.root, b"own", union.root, b"other", RENAME_EXCHANGE)
 
 
+def copied_up_with_names(union: Union) -> None:
+    os.close(union.open(union.lookup(union.root, b"third"), os.O_RDWR))
+
+
 def linked(union: Union) -> None:
     union.link(union.lookup(union.root, b"other"), union.lookup(union.root, b"d"), b"new")
 
@@ -131,6 +138,7 @@ OPERATIONS: list[Callable[[Union], Any]] = [
     folder_over_folder,
     folder_over_whiteout,
     exchanged,
+    copied_up_with_names,
     linked,
     lambda union: union.unlink(union.root, b"other"),
     lambda union: union.unlink(union.root, b"link"),
@@ -174,7 +182,7 @@ def test_a_kill_leaves_the_union_as_before_or_as_after(tmp_path: Path, number: i
     assert finished == build_done(tmp_path / "done", operation)
 
 
-def build_done(base: Path, operation: Callable[[Union], Any]) -> dict[bytes, tuple[Any, ...]]:
+def build_done(base: Path, operation: Callable[[Union], Any]) -> object:
     folders = build(base)
     union, fds = opened(folders)
     operation(union)
