@@ -77,7 +77,7 @@ VOLUMES = [
     {
         "name": "a" * 64,
         "mountpoint": f"/var/lib/layerview/volumes/{'a' * 64}/_data",
-        "created": "2026-11-21T07:02:11Z",
+        "created": before(5.5 * 86400),
         "size": 40_900,
         "containers": [{"id": "2b6e98f84c4c" + "0" * 52, "name": "witty_curie"}],
         "anonymous": True,
@@ -86,7 +86,7 @@ VOLUMES = [
     {
         "name": "data",
         "mountpoint": "/var/lib/layerview/volumes/data/_data",
-        "created": "2026-11-19T08:14:22Z",
+        "created": before(7.5 * 86400),
         "size": 7_400_000,
         "containers": [
             {"id": "75bab0d54f3c" + "0" * 52, "name": "hopeful_turing"},
@@ -98,7 +98,7 @@ VOLUMES = [
     {
         "name": "old-backup",
         "mountpoint": "/var/lib/layerview/volumes/old-backup/_data",
-        "created": "2025-03-02T19:40:00Z",
+        "created": before(634.5 * 86400),
         "size": 1_300_000_000,
         "containers": [],
         "anonymous": False,

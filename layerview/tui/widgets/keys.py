@@ -38,6 +38,7 @@ class Keys(Painted):
     SHORT: ClassVar[dict[str, tuple[str, str]]] = {
         "image.layer": ("l", "layer"),
         "app.palette": ("^P", "all"),
+        "containers.remove": ("Del", "rm"),
         "live.pane": ("F2", "shell"),
         "live.slow": ("m", "slow"),
         "live.events": ("e", "events"),
