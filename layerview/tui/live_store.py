@@ -12,7 +12,7 @@ from layerview.watch.events import CowEvent
 PACK = 512
 """Events that are packed together."""
 
-OPEN = 8
+OPEN = 12
 """Packs that stay unpacked for who scrolls."""
 
 

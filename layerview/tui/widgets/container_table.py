@@ -69,7 +69,8 @@ class ContainerTable(RowList):
 # Containers
 
 The containers of the local storage area. **Enter** opens a shell in one that runs: what its own
-program shows where that has a terminal, else a new `sh`. **n** starts new ones, **S** and **K**
+program shows where that has a terminal, else a new `sh`. **L** watches it live, copy-up by copy-up;
+**W** asks which container, Docker's and Podman's too. **n** starts new ones, **S** and **K**
 start and stop, **Del** removes; **Space** marks several. *Layer* is what a container changed: its
 own thin layer, not its image's.
 """

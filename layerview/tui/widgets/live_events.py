@@ -60,7 +60,8 @@ class EventList(RowList, inherit_bindings=False):
 What the storage driver did, the newest first: **copy-up**, the file was copied to the container
 layer before it was changed; **write**, it lay there already; **new**, no layer has it;
 **whiteout**, it is deleted by hiding it; **volume**, it passed the driver by. **Enter** shows where
-it lies on disk. **Space** pauses, **← →** go frame by frame.
+it lies on disk. **Space** pauses while the container goes on, **← →** go frame by frame, **m** is
+slow motion, **t** shows what happened when, **y** what to try, **w** records to a file.
 """
 
     BINDINGS: ClassVar[list[BindingType]] = [
