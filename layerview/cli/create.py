@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from layerview.cli.area import in_own_area, say
 from layerview.cli.flags import Flags, Values
-from layerview.cli.new_container import add_flags, image_in_area, options
+from layerview.cli.new_container import add_flags, image_in_area, options, wanted_driver
 
 
 def run(words: Sequence[str]) -> int:
@@ -26,7 +26,9 @@ def run(words: Sequence[str]) -> int:
 def _create(arguments: Values) -> int:
     from layerview.containers.life import Containers
 
-    place, image = image_in_area(arguments, arguments.rest[0])
+    # A container of driver aufs can be opened where nothing can be mounted.
+    trial = wanted_driver(arguments) != "aufs"
+    place, image = image_in_area(arguments, arguments.rest[0], trial=trial)
     created = Containers(place, say).create(image, options(arguments, attached=True))
     for note in created.notes:
         say(note)

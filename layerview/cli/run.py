@@ -20,7 +20,7 @@ from layerview.cli.new_container import (
     wanted_driver,
 )
 from layerview.containers.plan import Options, StartError
-from layerview.errors import LayerviewError, NamespaceError, UsageError
+from layerview.errors import LayerviewError, NamespaceError, NotFoundError, UsageError
 from layerview.sizes import format_size
 
 if TYPE_CHECKING:
@@ -96,6 +96,8 @@ def _run(arguments: Values, driver: str | None) -> int:
             status = max(status, _detached(containers, image, asked, arguments))
         return status
     except LayerviewError as error:
+        if driver == "aufs" and not isinstance(error, UsageError | NotFoundError):
+            return _instead(arguments, driver, error)
         # It may come out of a user namespace, which the code would not survive.
         say(str(error))
         return error.code if isinstance(error, StartError) else OWN_FAILURE

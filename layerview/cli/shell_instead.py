@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from layerview.cli.area import say
 from layerview.cli.flags import Values
+from layerview.containers.built_in import DRIVER
 from layerview.errors import LayerviewError, NamespaceError
 
 if TYPE_CHECKING:
@@ -18,10 +19,21 @@ if TYPE_CHECKING:
 _SHELLS = ("sh", "ash", "bash", "dash", "zsh", "ksh")
 
 
-def why_none_start(error: LayerviewError) -> str | None:
-    """Say why this machine can start no container at all; None where the error is another one."""
+def why_none_start(error: LayerviewError, driver: str | None) -> str | None:
+    """Say why this machine can start no container; None where the error is another one.
+
+    Args:
+        error: what was said.
+        driver: the one that was asked for.
+    """
     if isinstance(error, NamespaceError):
         return str(error)
+    if driver == DRIVER:
+        from layerview.unionfs.serve import can_serve
+
+        reason = can_serve()
+        if reason is not None:
+            return reason
     from layerview.containers.machine import launcher_problem
 
     problem = launcher_problem()
@@ -67,13 +79,12 @@ def run_instead(
     """
     from layerview.cli.new_container import image_in_area, options
     from layerview.cli.shell_lines import run_shell
-    from layerview.containers.built_in import DRIVER
     from layerview.containers.life import Containers
 
     if arguments.detach or arguments.runtime or driver not in (None, DRIVER):
         raise error
     able, line = wanted(arguments.rest[1:], interactive=arguments.interactive)
-    why = why_none_start(error) if able and not arguments.entrypoint else None
+    why = why_none_start(error, driver) if able and not arguments.entrypoint else None
     if why is None:
         raise error
     _say_why(why)
@@ -101,7 +112,6 @@ def start_instead(
         LayerviewError: the one that was given, where that is not what is wrong or would not help.
     """
     from layerview.cli.shell_lines import run_shell
-    from layerview.containers.built_in import DRIVER
 
     record = containers.find(word)
     if record.running or record.driver != DRIVER:
@@ -112,7 +122,7 @@ def start_instead(
     if not able and interactive and record.tty:
         # Whatever it was to run: who sits at the terminal wants to see the container.
         able = True
-    why = why_none_start(error) if able else None
+    why = why_none_start(error, DRIVER) if able else None
     if why is None:
         raise error
     _say_why(why)

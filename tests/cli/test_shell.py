@@ -17,7 +17,7 @@ import pytest
 from layerview.drivers.namespace import is_initial
 from layerview.unionfs.steps import Step, decode
 from tests.containers.test_machine import OFF
-from tests.drivers.people import PYTHON, readable_site
+from tests.drivers.people import PYTHON, readable_site, user
 from tests.support import archives, tars
 from tests.support.container_lab import COMMAND, GROUP, PASSWD, Lab
 
@@ -260,3 +260,53 @@ def test_without_user_namespaces_an_ordinary_user_gets_it_too(tmp_path: Path) ->
         assert call("commit", "try", "lab:2").returncode == 0
         assert b"lab" in call("images").stdout
         assert call("rm", "try").returncode == 0
+
+
+@needs_root
+@pytest.mark.parametrize("name", ["lvuser", "lvplain"])
+def test_where_fuse_is_not_for_a_user_driver_aufs_opens_in_it(name: str) -> None:
+    account = user(name)
+    if os.stat("/dev/fuse").st_mode & 0o6:
+        pytest.skip("/dev/fuse is for everybody here")
+    with readable_site() as site:
+        home = Path(site) / "home"
+        home.mkdir()
+        image = home / "image.tar"
+        archives.docker_archive(
+            image, archives.image(BASE, TOP, tags=["lab:1"], config={"Cmd": ["sh"]})
+        )
+        for path in (home, image):
+            shutil.chown(path, account, account)
+
+        def call(*words: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+            return subprocess.run(
+                [
+                    *("setpriv", "--reuid", account, "--regid", account, "--init-groups"),
+                    *(PYTHON, "-m", "layerview", *map(str, words)),
+                ],
+                env={
+                    "PATH": os.environ["PATH"],
+                    "PYTHONPATH": str(site),
+                    "PYTHONDONTWRITEBYTECODE": "1",
+                    "LAYERVIEW_ROOT": str(home / "area"),
+                    "HOME": str(home),
+                },
+                input=stdin,
+                capture_output=True,
+                timeout=60,
+                check=False,
+            )
+
+        lines = b"echo more >> /data/note; cat /data/note\n"
+        done = call("run", "-i", "--driver", "aufs", "--name", "try", image, stdin=lines)
+        assert b"/dev/fuse is not for this user" in done.stderr, done.stderr
+        assert (done.returncode, done.stdout) == (0, b"from the top\nmore\n"), done.stderr
+        assert call("create", "--driver", "aufs", "--name", "two", image).returncode == 0
+        done = call("shell", "two", stdin=b"chown 7:8 /data/note; stat -c %u:%g /data/note\n")
+        if name == "lvuser":
+            # An ID of the user's own range.
+            assert done.stdout == b"7:8\n", done.stderr
+        else:
+            assert b"chown: /data/note: Invalid argument\n" in done.stderr
+        assert b"/data/note" in call("changes", "two").stdout or name == "lvplain"
+        assert call("rm", "try", "two").returncode == 0
