@@ -466,6 +466,27 @@ def test_a_server_without_descriptors_says_so_and_goes_on(union: Mounted) -> Non
     assert (union.place / "file").read_text() == "from the middle\n"
 
 
+def test_what_need_not_last_waits_for_no_disk(branches: list[Path]) -> None:
+    served = serve([*map(str, branches)], volatile=True)
+    for _ in range(2):
+        with open(f"/proc/self/fd/{served.tree}/file", "a") as file:
+            os.fsync(file.fileno())
+            os.fdatasync(file.fileno())
+        folder = os.open(f"/proc/self/fd/{served.tree}/folder", os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+    os.close(served.tree)
+
+
+def test_what_is_only_read_is_not_written(branches: list[Path]) -> None:
+    served = serve([*map(str, branches)], read_only=True)
+    place = Path(f"/proc/self/fd/{served.tree}")
+    assert (place / "file").read_text() == "from the middle\n"
+    assert failing(lambda: (place / "file").write_text("x")) == "EROFS"
+    assert failing((place / "new").mkdir) == "EROFS"
+    os.close(served.tree)
+
+
 def test_a_union_is_attached_twice(union: Mounted, tmp_path: Path) -> None:
     from layerview.drivers.mounts import clone_tree, detach
 
