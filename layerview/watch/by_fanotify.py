@@ -152,7 +152,8 @@ class ByFanotify:
                     batch.add(at, path, hint)
         if hint is None and len(batch.names) < _MOST and heard.name:
             key = (heard.folder, heard.name)
-            hint = self._hint(heard)
+            # Mostly others' files: who it was is asked for when it matters.
+            hint = Hint(_flags(heard.mask), heard.pid or None)
             known = batch.names.get(key)
             batch.names[key] = merged(known, hint) if known is not None else hint
 

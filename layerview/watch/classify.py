@@ -95,9 +95,15 @@ def looks_copied(path: bytes, seen: Seen, below: Source, upper: Upper, sources: 
     if not size:
         return False
     new, old = upper.read(path, size), sources.read(below, size)
-    if new is None or old is None:
+    if new is None or old is None or len(new) != size:
         return False
-    return 2 * sum(map(int.__eq__, new, old)) >= size
+    if new == old:
+        return True
+    if len(new) != len(old):
+        return False
+    # XOR of the two as numbers has a byte that is 0 wherever they are the same.
+    both = int.from_bytes(new, "little") ^ int.from_bytes(old, "little")
+    return 2 * both.to_bytes(size, "little").count(0) >= size
 
 
 def copied_bytes(
