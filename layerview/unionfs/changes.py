@@ -8,11 +8,11 @@ import os
 import stat
 import time
 
+from layerview.unionfs.descriptors import PATH_ONLY
 from layerview.unionfs.listing import Listing
 from layerview.unionfs.making import Making, make_mark
 from layerview.unionfs.names import OPAQUE_MARKER, WHITEOUT_PREFIX, check_new, failure
 from layerview.unionfs.node import ROOT_CALLER, Caller, Node
-from layerview.unionfs.tree import PATH_ONLY
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -129,7 +129,7 @@ class Changes(Making):
     def _removed_folder(self, node: Node, folder: Node, name: bytes) -> None:
         folder.children.pop(name, None)
         self._unlist(node)
-        self._close_descriptors(node)
+        self._folders.forget(node)
         if node.held <= 0:
             self._drop(node)
         node.children.clear()

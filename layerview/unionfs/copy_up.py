@@ -11,12 +11,13 @@ from contextlib import suppress
 
 from layerview.unionfs import records
 from layerview.unionfs.copying import DataCopier, copy_attributes
+from layerview.unionfs.descriptors import OPEN_FOLDER, PATH_ONLY
 from layerview.unionfs.links import several_names
 from layerview.unionfs.listing import Below
 from layerview.unionfs.names import WORK, failure
 from layerview.unionfs.node import ROOT_CALLER, Caller, Node
 from layerview.unionfs.steps import Step
-from layerview.unionfs.tree import OPEN_FOLDER, PATH_ONLY, Tree
+from layerview.unionfs.tree import Tree
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MAKE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

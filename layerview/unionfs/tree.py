@@ -9,17 +9,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+from layerview.unionfs.descriptors import FolderDescriptors
 from layerview.unionfs.listing import Listing, read
 from layerview.unionfs.names import OPAQUE_MARKER, failure
 from layerview.unionfs.node import ROOT_CALLER, Attributes, Caller, Entry, Node, attributes_of
 from layerview.unionfs.steps import Step
 
-PATH_ONLY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
-OPEN_FOLDER = PATH_ONLY | os.O_DIRECTORY
-_MOST_FOLDERS = 512
-"""Folders' descriptors that are held open."""
-_MOST_ON_THE_WAY = 32
-"""Of these, how many are opened anew for one folder."""
 _MOST_NAMES = 200_000
 """Names that listings remember, all together."""
 _MOST_NODES = 50_000
@@ -64,7 +59,6 @@ class Tree:
             # Inode numbers of other devices must not look like those of the top one.
             offsets.append(devices.index(device) << _DEVICE_BITS)
         self._offsets = tuple(offsets)
-        self._descriptors: OrderedDict[tuple[Node, int], int] = OrderedDict()
         self._listed: OrderedDict[Node, int] = OrderedDict()
         """Folders with a listing, and how many names that has."""
         self._names = 0
@@ -82,6 +76,8 @@ class Tree:
         ino = self._number(first, os.fstat(self._branches[first]).st_ino)
         self.root = Node(None, b"", stat.S_IFDIR, ino, everywhere)
         self.root.held = 1
+        self._folders = FolderDescriptors(self.root, self._branches)
+        self.descriptor = self._folders.open
 
     # --- looking up ---
 
@@ -208,51 +204,6 @@ class Tree:
         self._names -= self._listed.pop(folder, 0)
         folder.listing = None
 
-    def descriptor(self, folder: Node, branch: int) -> int:
-        """Return a folder's descriptor on a branch; it is good until many others are asked for.
-
-        Raises:
-            OSError: ENOENT when it is removed, or as open(2).
-        """
-        descriptors = self._descriptors
-        key = (folder, branch)
-        fd = descriptors.get(key)
-        if fd is not None:
-            descriptors.move_to_end(key)
-            return fd
-        missing = []
-        at: Node = folder
-        while at is not self.root:
-            fd = descriptors.get((at, branch))
-            if fd is not None:
-                break
-            missing.append(at)
-            if at.parent is None:
-                raise failure(errno.ENOENT, at.name)
-            at = at.parent
-        else:
-            fd = self._branches[branch]
-        for left in range(len(missing) - 1, -1, -1):
-            at = missing[left]
-            try:
-                below = os.open(at.name, OPEN_FOLDER, dir_fd=fd)
-            finally:
-                if _MOST_ON_THE_WAY <= left + 1 < len(missing):
-                    os.close(fd)
-            fd = below
-            # However deep a folder lies, the others' descriptors that were asked for just now stay.
-            if left < _MOST_ON_THE_WAY:
-                descriptors[at, branch] = fd
-        while len(descriptors) > _MOST_FOLDERS:
-            os.close(descriptors.popitem(last=False)[1])
-        return fd
-
-    def _close_descriptors(self, folder: Node) -> None:
-        for branch in range(len(self._branches)):
-            fd = self._descriptors.pop((folder, branch), None)
-            if fd is not None:
-                os.close(fd)
-
     # --- what is known ---
 
     def hold(self, node: Node) -> None:
@@ -276,7 +227,7 @@ class Tree:
         self._nodes -= 1
         if node.is_folder:
             self._unlist(node)
-            self._close_descriptors(node)
+            self._folders.forget(node)
         for folder, name in self._names_of(node):
             if folder.children.get(name) is node:
                 del folder.children[name]

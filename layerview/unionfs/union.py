@@ -307,8 +307,7 @@ class Union(Changes):
     def close(self) -> None:
         """Tell what waits, and let go of all that is open; the branches' descriptors stay open."""
         self.tell_writes()
-        while self._descriptors:
-            os.close(self._descriptors.popitem()[1])
+        self._folders.close()
         for node in list(self._pinned):
             self._unpin(node)
         if self._work_fd >= 0:

@@ -400,7 +400,7 @@ def test_a_rename_between_the_deepest_folders_finds_both(lab: Lab) -> None:
         union.link(union.lookup(other, name), one, name)
     for folder in folders:
         assert len(union.entries(folder)) == 20
-    assert len(union._descriptors) <= 512
+    assert len(union._folders) <= 512
     for folder in folders:
         at = folder
         while at is not union.root:
