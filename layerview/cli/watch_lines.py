@@ -88,6 +88,8 @@ def _note(event: CowEvent) -> str:
             notes.append(_CAUSES[event.cause])
     elif event.layer is not None and event.kind in ("whiteout", "opaque"):
         notes.append(f"hides layer {_layer(event.layer)}'s")
+    elif event.layer is not None and event.kind == "create":
+        notes.append(f"as in layer {_layer(event.layer)}, for what lies in it")
     if event.from_path is not None:
         notes.append(f"was /{printable(event.from_path)}")
     if event.volume:

@@ -33,7 +33,8 @@ def open_tree(target: Target, held: ExitStack) -> Tree:
         LayerviewError: when it can't be read.
     """
     try:
-        upper = held.enter_context(closing(Upper(target.upper, target.whiteouts)))
+        fuse = target.driver == "fuse-overlayfs"
+        upper = held.enter_context(closing(Upper(target.upper, target.whiteouts, marks_too=fuse)))
     except OSError as error:
         raise unreadable(target, error) from None
     sources = held.enter_context(closing(Sources(target.layers, target.whiteouts)))

@@ -81,8 +81,13 @@ def reads_marks(whiteouts: Whiteouts) -> bool:
 class Upper:
     """A folder on disk that is looked at while others change it."""
 
-    def __init__(self, folder: str, whiteouts: Whiteouts) -> None:
+    def __init__(self, folder: str, whiteouts: Whiteouts, *, marks_too: bool = False) -> None:
         """Open the folder.
+
+        Args:
+            folder: where it lies.
+            whiteouts: the form of what it hides.
+            marks_too: names `.wh.*` are marks beside those, as fuse-overlayfs makes them.
 
         Raises:
             OSError: when it can't be opened.
@@ -94,6 +99,7 @@ class Upper:
         """Folders and entries that could not be looked at."""
         self._path = folder
         self._form = whiteouts
+        self._marks_too = marks_too
         self._prefixes = _PREFIXES.get(whiteouts, ())
         self._folders = Folders(self.base)
 
@@ -119,6 +125,8 @@ class Upper:
         if not path:
             return self._seen(self.base, b"")
         parent, _, name = path.rpartition(b"/")
+        if self._marks_too and name.startswith(WHITEOUT_PREFIX):
+            return None
         try:
             folder = self._open(parent)
         except OSError as error:
@@ -195,10 +203,13 @@ class Upper:
 
     def _names(self, folder: int) -> list[bytes]:
         try:
-            return sorted(map(os.fsencode, os.listdir(folder)))
+            names = sorted(map(os.fsencode, os.listdir(folder)))
         except OSError as error:
             self._failed(error)
             return []
+        if self._marks_too:
+            return [name for name in names if not name.startswith(WHITEOUT_PREFIX)]
+        return names
 
     def _open(self, folder: bytes) -> int:
         if not folder:
