@@ -71,6 +71,7 @@ from layerview.unionfs.fuse.protocol import (
     UNLINK,
     decode_device,
 )
+from layerview.unionfs.names import LONGEST
 from layerview.unionfs.node import Caller, Entry, Node
 
 Head = tuple[int, int, int, int, int, int, int, int, int]
@@ -79,8 +80,6 @@ Handler = Callable[[Known, int, Head], bytes | None]
 """Answers a request of a length; None: there is no answer, or it was given."""
 
 _ASKED_OFTEN = (b"security.capability", b"system.posix_acl_access")
-_MOST_NAME = 255
-"""Bytes of a name; the kernel lets more through."""
 
 
 class Names:
@@ -137,7 +136,7 @@ class Names:
         try:
             node, had = self._union.look(known.node, bytes(self._buffer[IN_SIZE : size - 1]))
         except FileNotFoundError:
-            if size - 1 - IN_SIZE > _MOST_NAME:
+            if size - 1 - IN_SIZE > LONGEST:
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)) from None
             # That there is none is good to know as well.
             return HEAD_AND_ENTRY.pack(
