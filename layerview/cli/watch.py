@@ -20,7 +20,7 @@ from layerview.text import printable
 if TYPE_CHECKING:
     from queue import SimpleQueue
 
-    from layerview.watch.events import Record
+    from layerview.watch.events import Copying, Record
     from layerview.watch.ledger import Ledger
     from layerview.watch.recording import Recorder
     from layerview.watch.target import Target
@@ -145,14 +145,19 @@ class _Told:
         self._json: bool = arguments.json
         self._binary: bool = arguments.binary
         self._silent: bool = arguments.summary
-        self._headed = False
+        self._headed = self._shown = False
+        self._rising = sys.stderr.isatty()
 
     def tell(self, records: Sequence[Record]) -> None:
         """Print records: events on standard output, what is said besides on standard error."""
-        from layerview.watch.events import CowEvent, Ended, Notice
+        from layerview.watch.events import Copying, CowEvent, Ended, Notice
 
         lines = []
         for record in records:
+            if not isinstance(record, Copying):
+                self._clear()
+            elif self._rising and record.total:
+                self._show(record)
             if isinstance(record, CowEvent) and not self._silent:
                 lines.append(self._line(record))
             elif isinstance(record, Notice):
@@ -162,6 +167,20 @@ class _Told:
         if lines:
             sys.stdout.write("".join(lines))
             sys.stdout.flush()
+
+    def _show(self, copying: Copying) -> None:
+        """Show how far a copy-up is, in a line that goes away again."""
+        share = 100 * copying.done // (copying.total or 1)
+        what = f"/{printable(copying.path)}" if copying.path else "a file"
+        sys.stderr.write(f"\r\x1b[K{what} is copied up: {min(share, 100)} %")
+        sys.stderr.flush()
+        self._shown = True
+
+    def _clear(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._shown = False
 
     def _line(self, event: object) -> str:
         from layerview.watch.events import CowEvent
