@@ -50,7 +50,7 @@ class Growth:
             size: bytes.
         """
         samples = self._samples
-        if len(samples) > 1 and now - samples[-2][0] < SAMPLE:
+        if samples and now - samples[-1][0] < SAMPLE:
             samples[-1] = (samples[-1][0], size)
         else:
             samples.append((now, size))
@@ -103,6 +103,8 @@ class LiveModel:
         """Copy-ups under way, by path."""
         self.notices: list[str] = []
         """What else should be known, each once."""
+        self.begun = False
+        """Whether what was there before is known."""
         self.ended = ""
         """Why nothing more will come."""
         self.paused = False
@@ -112,6 +114,7 @@ class LiveModel:
 
     def take(self, records: Iterable[Record]) -> None:
         """Take what happened; in a pause it is kept, and shown afterwards."""
+        self.begun = True
         for record in records:
             if isinstance(record, CowEvent):
                 self.store.append(record)
@@ -132,6 +135,17 @@ class LiveModel:
             elif isinstance(record, Ended):
                 self.ended = record.reason
                 self.copying.clear()
+
+    @property
+    def size(self) -> int:
+        """Bytes in the container layer; what is being copied lies there already."""
+        coming = sum(copying.done for copying in self.copying.values())
+        return self.ledger.container_layer_size + coming
+
+    def sample(self, now: float) -> None:
+        """Note the container layer's size for its growth, once what was there before is known."""
+        if self.begun:
+            self.growth.sample(now, self.size)
 
     def _show_next(self, event: CowEvent) -> None:
         number = self.shown

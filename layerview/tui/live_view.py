@@ -55,14 +55,11 @@ def top_of(model: LiveModel, now: float, binary: bool) -> LiveTop:
         now: seconds.
         binary: sizes in KiB and MiB.
     """
-    held = model.ledger.container_layer_size
-    # What is being copied lies there already.
-    size = held + sum(copying.done for copying in model.copying.values())
-    model.growth.sample(now, size)
+    model.sample(now)
     rate = model.growth.rate(now)
     return LiveTop(
         model.target.id[:12],
-        format_size(size, binary=binary),
+        format_size(model.size, binary=binary),
         tuple(round(share, 2) for share in model.growth.shares()),
         f"{format_size(int(rate), binary=binary)}/s" if rate >= 1 else "",
     )

@@ -241,6 +241,7 @@ class LiveScreen(LiveWork):
         self._let_time_pass()
         known = len(self.model.notices)
         self.model.take(records)
+        self.model.sample(self._monotonic())
         if self.recorder is not None:
             self.recorder.write(records)
         for notice in self.model.notices[known:]:
