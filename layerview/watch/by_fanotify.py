@@ -20,6 +20,7 @@ from layerview.watch.tree import Made, Tree
 
 _GATHER = 0.004
 """Seconds between the first event and the look: what one call does comes as several events."""
+_LEAST_NOISE, _MOST_NOISE = 0.0005, 0.016
 _STEP = 0.02
 """Seconds between two words about a copy-up under way."""
 _MOST = 20_000
@@ -72,6 +73,8 @@ class ByFanotify:
         self._making: dict[bytes, _Making] = {}
         self._large = LargeFiles(trees[0].sources)
         self._woken = 0.0
+        self._noise = 0.0
+        """Seconds that are slept after events that have nothing to do with these folders."""
         try:
             heard: set[int] = set()
             for tree, device in zip(trees, self._devices, strict=True):
@@ -101,7 +104,16 @@ class ByFanotify:
             # At once, while who did it is still there to be asked for its name.
             self._woken = time.monotonic()
             self._take(batch)
-            if batch and seconds:
+            if not seconds:
+                return batch
+            if batch or self._making:
+                self._noise = 0.0
+            else:
+                # Others' files: a while of deafness costs less than to wake up for each.
+                self._noise = min(max(2 * self._noise, _LEAST_NOISE), _MOST_NOISE)
+                time.sleep(self._noise)
+                self._take(batch)
+            if batch:
                 time.sleep(_GATHER)
                 self._take(batch)
         elif seconds and not self._making:

@@ -31,8 +31,8 @@ _EVENT = struct.Struct("=IBBHQii")
 _INFO = struct.Struct("=BBHQII")
 """The head of a record: kind, padding, length, file system, and the handle's size and type."""
 _VERSION = 3
-_BUFFER = 1 << 18
-_READS = 8
+_BUFFER = 1 << 16
+_READS = 2
 
 
 class Heard(NamedTuple):
