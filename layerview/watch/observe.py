@@ -129,13 +129,13 @@ class _Observer:
         while not self._stop.is_set():
             batch = self._listener.wait(_TICK)
             records = self._look(batch)
+            if self._life is not None and select.select([self._life], [], [], 0)[0]:
+                yield self._last_words(records)
+                return
             if records:
                 yield records
             if self._trees[0].upper.is_gone():
                 yield [Ended(time.time_ns(), "the container's layer was removed")]
-                return
-            if self._life is not None and select.select([self._life], [], [], 0)[0]:
-                yield self._last_words()
                 return
         records = self._look(self._listener.wait(0))
         if records:
@@ -172,9 +172,9 @@ class _Observer:
         for tree, paths in zip(self._trees, batch.paths, strict=False):
             tree.look(paths.items(), batch.names)
 
-    def _last_words(self) -> list[Record]:
+    def _last_words(self, records: list[Record]) -> list[Record]:
         """Tell what came before the container's end, but not how its layer is removed after it."""
-        records = self._look(self._listener.wait(0))
+        records = records + self._look(self._listener.wait(0))
         time.sleep(_REMOVAL)
         more = self._look(self._listener.wait(0), settle=False)
         upper = self._trees[0].upper
