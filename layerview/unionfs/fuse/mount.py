@@ -20,7 +20,6 @@ _CREATE = 6
 DEVICE = "/dev/fuse"
 NAME = "layerview"
 """What stands in front of the mount point in /proc/mounts."""
-KIND = "fuse.layerview"
 MAX_DATA = 1 << 20
 """Bytes of a file that one request carries at most."""
 
