@@ -180,10 +180,11 @@ class Ledger:
             else:
                 self._put(path, Held("create", None, event.size or 0))
         elif kind in ("write", "metadata"):
-            if path not in self.holds and event.layer is not None:
-                self._put(path, Held(kind, event.layer, event.size or 0))
-            elif path in self.holds and self.holds[path].kind == "metadata" and kind == "write":
-                self._drop(path)
+            old = self.holds.get(path)
+            if event.layer is not None and (
+                old is None or old.kind == "delete" or (old.kind, kind) == ("metadata", "write")
+            ):
+                self._replace(path)
                 self._put(path, Held(kind, event.layer, event.size or 0))
             else:
                 self._resize(path, event.size)

@@ -392,7 +392,7 @@ class Tree:
             # A full tree keeps no track of where its parts came from.
             left.events = [self._event("delete", left.path, hint, layer=below.layer)]
             for new in [path, *self.known.below(path)]:
-                self._say("create", new, hint, size=self.known[new].size)
+                self._tell_in_full(new, self.known[new], hint)
             return
         hidden = self._find(path) if after.marks & OPAQUE and after.is_folder else None
         renamed = self._event(
@@ -470,13 +470,24 @@ class Tree:
 
     def _tell_new(self, path: bytes, before: Seen | None, after: Seen, hint: Hint) -> None:
         if not self._layered:
-            below = self._find(path) if not self.place.volume else None
-            kind, layer = ("write", below.layer) if below is not None else ("create", None)
-            self._say(kind, path, hint, layer=layer, size=after.size)
+            self._tell_in_full(path, after, hint)
             return
         sure = before is None and bool(hint.flags & CREATED) and not hint.flags & MOVED
         kind_of = self._classify(path, after, sure=sure)
         self._say_kind(path, after, kind_of, hint)
+
+    def _tell_in_full(self, path: bytes, after: Seen, hint: Hint) -> None:
+        """Tell of what is new in a full tree, or in a volume."""
+        below = self._find(path) if not self.place.volume else None
+        if below is None:
+            self._say("create", path, hint, size=after.size)
+            return
+        kind = "metadata" if below.is_folder and after.is_folder else "write"
+        self._say(kind, path, hint, layer=below.layer, size=after.size)
+        if kind == "metadata":
+            there = set(self.upper.names(path))
+            for name in sorted(self.sources.names(path) - there):
+                self._say("delete", path + b"/" + name, hint, layer=below.layer)
 
     def _say_kind(
         self,
