@@ -145,9 +145,6 @@ class _Observer:
         """Look at what a batch leads to; return what that tells."""
         records: list[Record] = list(batch.records)
         now = time.monotonic()
-        if batch.rescan:
-            for tree in self._trees:
-                tree.rescan()
         self._settle(batch)
         if settle and any(tree.waits for tree in self._trees):
             time.sleep(self._listener.grace)
@@ -169,6 +166,9 @@ class _Observer:
         return records
 
     def _settle(self, batch: Batch) -> None:
+        if batch.rescan:
+            for tree in self._trees:
+                tree.rescan()
         for tree, paths in zip(self._trees, batch.paths, strict=False):
             tree.look(paths.items(), batch.names)
 
