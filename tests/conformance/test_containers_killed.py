@@ -84,7 +84,7 @@ def leftovers(root: Path) -> list[str]:
     return [*store.leftovers(root), *map(str, found)]
 
 
-@pytest.mark.parametrize("driver", ["overlay2", "aufs", "vfs"])
+@pytest.mark.parametrize("driver", ["overlay2", "vfs"])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_kill_at_any_file_operation(
     killer: store.Killer,
