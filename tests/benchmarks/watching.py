@@ -102,6 +102,7 @@ def main() -> None:
     parser.add_argument("--idle", type=float, default=60, help="seconds of doing nothing")
     parser.add_argument("--watchfiles", action="store_true", help="as everybody but root hears")
     parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--volatile", action="store_true", help="let no copy-up wait for the disk")
     words = parser.parse_args()
     if words.watchfiles:
 
@@ -111,12 +112,12 @@ def main() -> None:
         by_fanotify.Fanotify = refuse  # type: ignore[assignment,misc]
     with tempfile.TemporaryDirectory(dir="/var/tmp") as made:
         place = Path(made)
-        with overlay(place / "idle", many) as (target, _):
+        with overlay(place / "idle", many, volatile=words.volatile) as (target, _):
             process = Process(target)
             time.sleep(words.idle)
             used, _ = process.end()
             print(f"idle: {used:.3f} s of processor time in {words.idle:.0f} s")
-        with overlay(place / "burst", many) as (target, top):
+        with overlay(place / "burst", many, volatile=words.volatile) as (target, top):
             done: dict[bytes, int] = {}
             process = Process(target)
             taken = append(top, range(words.count), done)
@@ -135,7 +136,7 @@ def main() -> None:
         rounds: dict[bool, list[float]] = {True: [], False: []}
         for turn in range(8):
             with_it = bool(turn % 2)
-            with overlay(place / f"turn{turn}", many) as (target, top):
+            with overlay(place / f"turn{turn}", many, volatile=words.volatile) as (target, top):
                 process = Process(target) if with_it else None
                 rounds[with_it].append(append(top, range(min(words.count, 3000)), {}))
                 if process is not None:

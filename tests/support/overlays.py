@@ -29,6 +29,7 @@ def overlay(
     user: bool = False,
     pid: int | None = None,
     volumes: Sequence[WatchedVolume] = (),
+    volatile: bool = True,
 ) -> Iterator[tuple[Target, Path]]:
     """Mount an overlay over layers, the base first; give what to watch and where it shows."""
     place.mkdir()
@@ -41,7 +42,9 @@ def overlay(
     for name in ("upper", "work", "merged"):
         (place / name).mkdir()
     lowers = [os.path.basename(layer.folder) for layer in layers]
-    mounts.mount_overlay(str(place), lowers, "upper", "work", "merged", user=user, volatile=True)
+    mounts.mount_overlay(
+        str(place), lowers, "upper", "work", "merged", user=user, volatile=volatile
+    )
     try:
         yield (
             Target(
