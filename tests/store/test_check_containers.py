@@ -20,6 +20,7 @@ from layerview.store.container_files import volume_point
 from layerview.store.containers import change_container, container_lock, folder_of, note_start
 from layerview.store.liveness import boot_id, start_time
 from layerview.store.volumes import Volumes
+from layerview.unionfs.serve import can_serve
 from tests.support import archives, areas, containers
 from tests.support.areas import BASE, TOP
 from tests.support.commands import Command
@@ -34,10 +35,13 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "area"
 
 
-@pytest.fixture(params=["vfs", "overlay2"])
+@pytest.fixture(params=["vfs", "overlay2", "aufs"])
 def driver(request: pytest.FixtureRequest) -> str:
-    if request.param == "overlay2" and os.geteuid() != 0:
-        pytest.skip("overlays need root")
+    if request.param != "vfs" and os.geteuid() != 0:
+        pytest.skip("mounts need root")
+    why = can_serve() if request.param == "aufs" else None
+    if why:
+        pytest.skip(why)
     return str(request.param)
 
 
@@ -291,6 +295,8 @@ def test_what_is_mounted_for_nobody_is_unmounted(root: Path, area: Area, tmp_pat
     places = [Path(folder_of(area, made.id), "mounts/shm"), root / "layerview/run" / made.id / "m"]
     if made.driver == "overlay2":
         places.append(root / "overlay2" / made.mount_id / "merged")
+    if made.driver == "aufs":
+        places.append(root / "aufs/mnt" / made.mount_id)
     for place in places:
         place.mkdir(parents=True, exist_ok=True)
         subprocess.run(["mount", "--bind", tmp_path / "out", place], check=True)
