@@ -93,6 +93,7 @@ options:
   --binary        sizes in KiB and MiB
   --platform P    which image of a multi-platform index, as linux/arm64
   --no-cache      do not read or write the index cache (or set LAYERVIEW_NO_CACHE=1)
+  --replay FILE   show a recording of `layerview watch --record FILE`, live
   --version       print the version
   -h, --help      print this help
 

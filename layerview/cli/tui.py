@@ -21,6 +21,7 @@ class _Call:
     ascii: bool = False
     binary: bool = False
     no_cache: bool = False
+    replay: str | None = None
 
 
 def run(words: Sequence[str]) -> int:
@@ -32,8 +33,12 @@ def run(words: Sequence[str]) -> int:
         raise UsageError(
             "the terminal UI needs a terminal; layerview --help lists the commands for pipes"
         )
-    opening = None
-    if len(call.names) == 1 and _is_one_image(call.names[0]):
+    replay = opening = None
+    if call.replay is not None:
+        from layerview.tui.replay import open_replay
+
+        replay = open_replay(call.replay)
+    elif len(call.names) == 1 and _is_one_image(call.names[0]):
         # Another process opens and reads the image while this one imports the screen.
         from layerview.sources.opening import ImageOpening
 
@@ -48,6 +53,7 @@ def run(words: Sequence[str]) -> int:
         cache=not call.no_cache,
         theme=call.theme,
         opening=opening,
+        replay=replay,
     )
 
 
@@ -60,7 +66,7 @@ def _parse(words: Sequence[str]) -> _Call:
         option, equals, value = word.partition("=")
         if option in ("--ascii", "--binary", "--no-cache") and not equals:
             setattr(call, option[2:].replace("-", "_"), True)
-        elif option in ("--theme", "--platform"):
+        elif option in ("--theme", "--platform", "--replay"):
             if not equals:
                 if not waiting:
                     raise UsageError(f"{option} takes a value; see layerview --help")
@@ -75,6 +81,8 @@ def _parse(words: Sequence[str]) -> _Call:
             call.names.append(word)
     if call.theme not in ("dark", "light"):
         raise UsageError(f"--theme is dark or light, not {call.theme!r}")
+    if call.replay is not None and call.names:
+        raise UsageError("--replay shows a recording, and no image beside it")
     return call
 
 

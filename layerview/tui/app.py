@@ -23,6 +23,7 @@ from layerview.tui.themes import DARK, LIGHT, THEMES, own_variables
 if TYPE_CHECKING:
     from layerview.sources.image import Image
     from layerview.sources.opening import ImageOpening
+    from layerview.tui.replay import ReplaySource
     from layerview.tui.screens.live_open import LiveChoice, LiveFound, LiveMissing
     from layerview.tui.widgets.chrome import AreaBar
     from layerview.tui.worker import WorkerProcess
@@ -78,6 +79,7 @@ class LayerviewApp(App[None]):
         theme: str = "dark",
         image: Image | None = None,
         opening: ImageOpening | None = None,
+        replay: ReplaySource | None = None,
     ) -> None:
         """Make the app.
 
@@ -90,6 +92,7 @@ class LayerviewApp(App[None]):
             theme: dark or light.
             image: an image that is open already, shown instead of `names`.
             opening: the one image of `names`, where it is being opened already.
+            replay: a recording to show first.
         """
         self._opens_image = (
             image is not None
@@ -97,7 +100,7 @@ class LayerviewApp(App[None]):
             or (len(names) == 1 and not _is_folder_of_images(names[0]))
         )
         # The first screen's style is read with the app's own, in one go.
-        first = "image" if self._opens_image else "images"
+        first = "image" if self._opens_image else "live" if replay else "images"
         super().__init__(css_path=["styles/app.tcss", f"styles/{first}.tcss"])
         self.names = list(names)
         self.ascii = ascii
@@ -108,6 +111,7 @@ class LayerviewApp(App[None]):
         self.hues = HueBook()
         self._image = image
         self._opening = opening
+        self._replay = replay
         self._worker: WorkerProcess | None = None
         for own in THEMES:
             self.register_theme(own)
@@ -152,7 +156,11 @@ class LayerviewApp(App[None]):
         return screen
 
     def _first_screen(self) -> Screen[object]:
-        """Make the screen of the image that was named, or the list of images."""
+        """Make the screen of the image or recording that was named, or the list of images."""
+        if self._replay is not None:
+            from layerview.tui.screens.live import LiveScreen
+
+            return cast("Screen[object]", LiveScreen(self._replay))
         if self._opens_image:
             from layerview.tui.screens.image import ImageScreen
 
@@ -312,6 +320,7 @@ def run(
     cache: bool = True,
     theme: str = "dark",
     opening: ImageOpening | None = None,
+    replay: ReplaySource | None = None,
 ) -> int:
     """Run the terminal UI until it is left; return the exit status. Arguments as for the app."""
     app = LayerviewApp(
@@ -322,6 +331,7 @@ def run(
         cache=cache,
         theme=theme,
         opening=opening,
+        replay=replay,
     )
     # Work in other threads may hold the interpreter for 5 ms at a time by default; a key must not
     # wait for that several times over.
