@@ -92,7 +92,7 @@ class LayerviewApp(App[None]):
             theme: dark or light.
             image: an image that is open already, shown instead of `names`.
             opening: the one image of `names`, where it is being opened already.
-            replay: a recording to show first.
+            replay: a recording to show in front of the list.
         """
         self._opens_image = (
             image is not None
@@ -100,7 +100,7 @@ class LayerviewApp(App[None]):
             or (len(names) == 1 and not _is_folder_of_images(names[0]))
         )
         # The first screen's style is read with the app's own, in one go.
-        first = "image" if self._opens_image else "live" if replay else "images"
+        first = "image" if self._opens_image else "images"
         super().__init__(css_path=["styles/app.tcss", f"styles/{first}.tcss"])
         self.names = list(names)
         self.ascii = ascii
@@ -124,6 +124,10 @@ class LayerviewApp(App[None]):
 
     def on_mount(self) -> None:
         """Leave in good order when the terminal is closed or the program is told to end."""
+        if self._replay is not None:
+            from layerview.tui.screens.live import LiveScreen
+
+            self.push_screen(LiveScreen(self._replay))
         loop = asyncio.get_running_loop()
         # Only the main thread can have handlers; elsewhere nobody sends the program signals.
         with suppress(RuntimeError, ValueError):
@@ -156,11 +160,7 @@ class LayerviewApp(App[None]):
         return screen
 
     def _first_screen(self) -> Screen[object]:
-        """Make the screen of the image or recording that was named, or the list of images."""
-        if self._replay is not None:
-            from layerview.tui.screens.live import LiveScreen
-
-            return cast("Screen[object]", LiveScreen(self._replay))
+        """Make the screen of the image that was named, or the list of images."""
         if self._opens_image:
             from layerview.tui.screens.image import ImageScreen
 
