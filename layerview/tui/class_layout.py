@@ -99,7 +99,11 @@ def lay_out(width: int, height: int, boxes: int, layers: int, volumes: int, curs
 
 def _stack(layers: int, tall: bool, room: int, volumes: int) -> list[Place]:
     places: list[Place] = []
-    for number in visible_layers(layers, room, 3 if tall else 1, -1):
+    shown = visible_layers(layers, room, 3 if tall else 1, -1)
+    if layers and 0 not in shown:
+        # Too low for the base as well: one row stands for all that are left out.
+        shown = [*shown[:-1], -(layers - len(shown) + 1)]
+    for number in shown:
         if number < 0:
             places.append(Place("layers", -number))
         elif tall:

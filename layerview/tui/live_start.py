@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from textual.message import Message
@@ -30,13 +30,7 @@ def demo_volumes(image: str) -> list[str]:
     return [DEMO_VOLUME] if is_demo(image) else []
 
 
-def start_live(
-    app: LayerviewApp,
-    image: str,
-    *,
-    here: bool,
-    say: Callable[[str], object] = lambda words: None,
-) -> None:
+def start_live(app: LayerviewApp, image: str, *, here: bool) -> None:
     """Start a container of an image, and show it live with its shell.
 
     Args:
@@ -44,23 +38,18 @@ def start_live(
         image: as `run` takes it.
         here: whether the image is in the storage area; others are loaded first, which can take
             long.
-        say: told how far that is; called in a thread.
     """
     words = start_words(image, 1, demo_volumes(image))
+    quick = here or image == DEMO
+    if not quick:
+        app.notify("It starts when it is loaded into the local area.", markup=False)
 
     def work() -> Message:
-        if here or image == DEMO:
-            back = app.worker.ask(words)
-        else:
-            back = Errand(words).finish(lambda what, done, total: say(_share(what, done, total)))
+        back = app.worker.ask(words) if quick else Errand(words).finish(lambda *done: None)
         source = watched(started_ids(back)[0])
         return LiveFound(source, time_text(time.time_ns()), is_demo(image))
 
     in_background(app, work, LiveMissing)
-
-
-def _share(what: str, done: int, total: int | None) -> str:
-    return f"{what}, {100 * done // total} %" if total else what
 
 
 def warm_up(app: LayerviewApp) -> None:
