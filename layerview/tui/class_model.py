@@ -79,6 +79,10 @@ class Box:
         self.copying = None
         if event.volume:
             return
+        last = self.last if self._rises is not None else None
+        if last is not None and event.kind in ("write", "metadata") and event.path == last.path:
+            # What the file was copied up for; that it was is what is told.
+            return
         self.last = event
         if event.kind == "copy_up" and event.layer is not None:
             # One that was seen growing has risen already.

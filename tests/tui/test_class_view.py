@@ -76,6 +76,16 @@ def test_what_needs_no_copy_lights_up_briefly_without_a_riser() -> None:
     assert not box(model, 0).lit(2.0)
 
 
+def test_the_write_that_a_copy_up_was_for_does_not_hide_it() -> None:
+    model = model_of(1)
+    up = copied("etc/hosts", 0)
+    model.take(target(0).id, [up, up._replace(kind="write", layer=None, bytes=None)], 1.0)
+    assert box(model, 0).last == up
+    assert model.count == 2
+    model.take(target(0).id, [made("tmp/x")], 1.1)
+    assert box(model, 0).last == made("tmp/x")
+
+
 def test_what_was_there_before_lights_nothing_up_but_counts_in_its_size() -> None:
     model = model_of(1)
     model.take(target(0).id, [copied("etc/a", 1, 500)._replace(held=True)], 1.0)

@@ -340,7 +340,7 @@ class ClassScreen(TellsFailures, Screen[None], Bare):
         if model.count:
             counts = [
                 strong(f"{model.copy_ups:,}"),
-                muted(" copy-ups, "),
+                muted(" copy-up, " if model.copy_ups == 1 else " copy-ups, "),
                 strong(format_size(model.copied, binary=binary)),
                 muted(f" copied, {count_of(model.count, 'event')}"),
             ]
