@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -73,11 +74,13 @@ def made_up() -> list[dict[str, object]]:
     ]
 
 
+LOOKED_AT = 1_795_694_400.0
+"""2026-11-26, 12:00 UTC."""
 VOLUMES = [
     {
         "name": "a" * 64,
         "mountpoint": f"/var/lib/layerview/volumes/{'a' * 64}/_data",
-        "created": before(5.5 * 86400),
+        "created": "2026-11-21T07:02:11Z",
         "size": 40_900,
         "containers": [{"id": "2b6e98f84c4c" + "0" * 52, "name": "witty_curie"}],
         "anonymous": True,
@@ -86,7 +89,7 @@ VOLUMES = [
     {
         "name": "data",
         "mountpoint": "/var/lib/layerview/volumes/data/_data",
-        "created": before(7.5 * 86400),
+        "created": "2026-11-19T08:14:22Z",
         "size": 7_400_000,
         "containers": [
             {"id": "75bab0d54f3c" + "0" * 52, "name": "hopeful_turing"},
@@ -98,7 +101,7 @@ VOLUMES = [
     {
         "name": "old-backup",
         "mountpoint": "/var/lib/layerview/volumes/old-backup/_data",
-        "created": before(634.5 * 86400),
+        "created": "2025-03-02T19:40:00Z",
         "size": 1_300_000_000,
         "containers": [],
         "anonymous": False,
@@ -158,6 +161,13 @@ def worker(**answers: object) -> ToldWorker:
 def stacks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Know the layers of every image."""
     monkeypatch.setattr("layerview.tui.screens.containers_work._layers_of", lambda *key: STACK)
+
+
+@pytest.fixture(autouse=True)
+def same_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at the volumes on the same day always: their ages and their dates are shown."""
+    clock = SimpleNamespace(time=lambda: LOOKED_AT)
+    monkeypatch.setattr("layerview.tui.widgets.volume_table.time", clock)
 
 
 async def containers(pilot: Pilot[Any]) -> ContainersScreen:

@@ -63,6 +63,9 @@ FACTS = 0.03
 SLOWER = 5
 """How many times longer all takes in slow motion."""
 
+_PATIENCE = 0.7
+"""Seconds that the shell waits for the watching to begin."""
+
 
 class LiveScreen(LiveWork):
     """One container, live or out of a recording."""
@@ -122,6 +125,7 @@ class LiveScreen(LiveWork):
         self._dirty = False
         self._failure = ""
         self._shell_opened = False
+        self._shell_waits = False
         self._steps_when_taken = False
         self._ticker: Timer | None = None
         self._painting: Timer | None = None
@@ -251,6 +255,9 @@ class LiveScreen(LiveWork):
             self.model.step(1)
         self.model.advance(0)
         self._dirty = True
+        if self._shell_waits:
+            # The pane has its size only once it is laid out.
+            self.call_after_refresh(self._open_first_shell)
         self._paint_soon()
         self._keep_ticking()
 
@@ -633,8 +640,10 @@ class LiveScreen(LiveWork):
             self.add_class("-front")
             self._title_shell([muted("F2 leaves it")])
             pane.focus()
-            # The pane has its size only once it is laid out.
-            self.call_after_refresh(self._open_shell)
+            # What is typed in it is to be seen: it opens when the watching has begun.
+            pane.say("Opening a shell")
+            self._shell_waits = True
+            self.set_timer(_PATIENCE, self._open_first_shell)
             return
         name = printable(self.target.name)
         if self.recorded:
@@ -646,7 +655,13 @@ class LiveScreen(LiveWork):
             pane.say(f"{engine} exec -it {name} sh", "in another terminal, and watch here")
         self.query_one(EventList).focus()
 
+    def _open_first_shell(self) -> None:
+        if self._shell_waits:
+            self._shell_waits = False
+            self._open_shell()
+
     def _open_shell(self) -> None:
+        self._shell_waits = False
         if self._shell_opened:
             return
         self._shell_opened = True
