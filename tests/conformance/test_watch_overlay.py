@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -297,7 +298,7 @@ def go():
             (top / f"folder{n}").mkdir()
         with overlays.Watching(t) as watching:
             overlays.work(top, 3, 50)
-            watching.quiet(1.5)
+            watching.quiet(3)
             left = overlays.differences(watching.ledger.holds, compare(t))
         print([r.text for r in watching.records if isinstance(r, Notice)])
         print(left)
@@ -305,7 +306,7 @@ def go():
 sys.exit(call_in_user_namespace(go))
 """
     done = subprocess.run(
-        ["python3", "-c", code, str(tmp_path / "o")],
+        [sys.executable, "-c", code, str(tmp_path / "o")],
         capture_output=True,
         text=True,
         timeout=60,
