@@ -24,14 +24,14 @@ from layerview.drivers.base import (
     ids_in,
     is_folder,
     make_folder,
-    naive_changes,
-    naive_diff,
     naive_size,
     need,
 )
 from layerview.drivers.kernel_aufs import has_kernel_aufs, mount_kernel_aufs
 from layerview.drivers.layered import (
     apply_layered,
+    changes_layered,
+    diff_layered,
     imply_layered,
     look_layered,
     parent_of,
@@ -174,20 +174,11 @@ class Aufs:
 
     def diff(self, id: str, parent: str | None) -> Iterator[bytes]:
         """See Driver."""
-        if self._tells(id, parent):
-            from layerview.layer.pack import pack_folder
-
-            return pack_folder(self.layer_folder(id), self.whiteouts)
-        return naive_diff(self, id, parent)
+        return diff_layered(self, id, parent, alone=self._tells(id, parent))
 
     def changes(self, id: str, parent: str | None) -> list[Change]:
         """See Driver."""
-        if self._tells(id, parent):
-            from layerview.layer.tree_changes import folder_changes
-
-            below = [self.layer_folder(lower) for lower in self.lowers(id)]
-            return folder_changes(self.layer_folder(id), below, self.whiteouts)
-        return naive_changes(self, id, parent)
+        return changes_layered(self, id, parent, alone=self._tells(id, parent))
 
     def size(self, id: str, parent: str | None) -> int:
         """See Driver."""

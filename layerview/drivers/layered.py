@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Protocol
 
-from layerview.drivers.base import Driver, need
+from layerview.drivers.base import Driver, naive_changes, naive_diff, need
 from layerview.drivers.below import Below, copy_attributes, is_opaque
 from layerview.drivers.namespace import mapped_owners
 from layerview.errors import NotFoundError
@@ -20,6 +20,7 @@ from layerview.text import printable
 if TYPE_CHECKING:
     from layerview.layer.apply import Applied
     from layerview.layer.tar_split import TarSplitWriter
+    from layerview.layer.tree_changes import Change
     from layerview.layer.windows import Readable
 
 
@@ -106,6 +107,25 @@ def apply_layered(
             )
         finally:
             os.close(fd)
+
+
+def diff_layered(driver: Layered, id: str, parent: str | None, *, alone: bool) -> Iterator[bytes]:
+    """Pack what a layer changes; its folder alone tells that, or the whole trees do."""
+    if alone:
+        from layerview.layer.pack import pack_folder
+
+        return pack_folder(driver.layer_folder(id), driver.whiteouts)
+    return naive_diff(driver, id, parent)
+
+
+def changes_layered(driver: Layered, id: str, parent: str | None, *, alone: bool) -> list[Change]:
+    """Say what a layer changes, told in the same way."""
+    if alone:
+        from layerview.layer.tree_changes import folder_changes
+
+        below = [driver.layer_folder(lower) for lower in driver.lowers(id)]
+        return folder_changes(driver.layer_folder(id), below, driver.whiteouts)
+    return naive_changes(driver, id, parent)
 
 
 def look_layered(driver: Layered, id: str, paths: Sequence[bytes]) -> list[os.stat_result | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Iterable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from layerview.tui.live_store import EventStore
 from layerview.tui.live_words import volume_of
@@ -33,6 +33,23 @@ class Source(Protocol):
 
     def batches(self) -> AsyncIterator[list[Record]]:
         """Give records as they come."""
+        ...
+
+
+@runtime_checkable
+class Recorded(Source, Protocol):
+    """A recording, which plays in its own time and can be told how."""
+
+    def pause(self, paused: bool) -> None:
+        """Stop, or go on."""
+        ...
+
+    def slow_motion(self, slow: bool) -> None:
+        """Take longer, or as long as it took."""
+        ...
+
+    def step(self, by: int) -> None:
+        """Stop, and go on or back by an event."""
         ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
 from layerview.watch.events import CowEvent, Record
@@ -32,8 +32,6 @@ def open_replay(path: str) -> ReplaySource:
 class ReplaySource:
     """Gives a recording's records at the distances in which they were recorded."""
 
-    recorded = True
-
     def __init__(self, target: Target, records: Sequence[Record]) -> None:
         """Take a recording.
 
@@ -49,8 +47,6 @@ class ReplaySource:
         """How many were given."""
         self.paused = False
         self.slow = False
-        self.rewound: Callable[[Sequence[Record]], object] | None = None
-        """Told, after a step back, of all records up to there: what came after them did not."""
         self._at = 0.0
         """Seconds of the recording that have been played."""
         self._wanted = 0
@@ -135,10 +131,7 @@ class ReplaySource:
         """Have so many been given, no more and no less."""
         self._wanted = position
         self._at = self.offsets[position - 1] if position else 0.0
-        if position < self.position:
-            self.position = position
-            if self.rewound is not None:
-                self.rewound(self.records[:position])
+        self.position = min(self.position, position)
         self._changed.set()
 
 

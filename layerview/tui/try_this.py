@@ -36,6 +36,10 @@ class Files(NamedTuple):
     big: bytes = b"srv/data/places.db"
 
 
+DEMO = Files()
+"""Those of the demo image."""
+
+
 class Try(NamedTuple):
     """One line of the list."""
 
@@ -48,7 +52,7 @@ class Try(NamedTuple):
 class Tries:
     """The list, and which of its lines the records have shown to be done."""
 
-    def __init__(self, target: Target, files: Files = Files()) -> None:  # noqa: B008
+    def __init__(self, target: Target, files: Files = DEMO) -> None:
         self._vfs = target.driver == "vfs"
         self._files = files
         self._done: set[str] = set()

@@ -22,7 +22,7 @@ from pydantic import (
 
 from layerview.layer.whiteouts import Whiteouts
 from layerview.text import printable
-from layerview.watch.events import INIT, Copying, CowEvent, Ended, Notice, Record
+from layerview.watch.events import INIT, KINDS, Copying, CowEvent, Ended, Notice, Record
 from layerview.watch.lines import NANOSECOND
 from layerview.watch.target import Target, WatchedLayer, WatchedVolume
 
@@ -95,25 +95,19 @@ class _Line(BaseModel):
         return decoded
 
 
+def _known(kind: str) -> str:
+    if kind not in KINDS:
+        raise ValueError("no kind of event")
+    return kind
+
+
 class EventLine(_Line):
     """A line of an event."""
 
     paths = ("path", "from", "disk_path")
 
     time: Time
-    kind: Literal[
-        "copy_up",
-        "create",
-        "write",
-        "metadata",
-        "whiteout",
-        "delete",
-        "opaque",
-        "rename",
-        "link",
-        "block",
-        "read",
-    ]
+    kind: Annotated[str, AfterValidator(_known)]
     path: Inside
     from_path: Annotated[Inside | None, Field(alias="from")] = None
     layer: Layer | None = None

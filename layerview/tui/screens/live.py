@@ -132,11 +132,6 @@ class LiveScreen(LiveWork):
         self.model = LiveModel(self.target)
         self.hues: dict[int, int | None] = {}
 
-    @property
-    def recorded(self) -> bool:
-        """Whether it is a recording that plays."""
-        return bool(getattr(self.source, "recorded", False))
-
     # Layout ----------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
@@ -375,7 +370,7 @@ class LiveScreen(LiveWork):
         driver = (
             target.driver if target.engine == "layerview" else f"{target.engine}   {target.driver}"
         )
-        place = ("recording" if self.recorded else "local", driver)
+        place = ("local" if self.recording is None else "recording", driver)
         size = format_size(model.ledger.container_layer_size, binary=self.app.binary_sizes)
         short = [strong(name), muted("  W "), strong(size)]
         if self.model.paused or self.recorder is not None or self.slow:
@@ -389,7 +384,7 @@ class LiveScreen(LiveWork):
         pieces: list[Piece] = []
         if self.recorder is not None:
             pieces.append(strong(f"{glyphs.winner} recording   ", "error"))
-        if self.recorded:
+        if self.recording is not None:
             pieces.append(muted("a recording plays   "))
         if self.slow:
             pieces.append(strong(f"{glyphs.times}{SLOWER} slower   "))
@@ -461,9 +456,8 @@ class LiveScreen(LiveWork):
         self._let_time_pass()
         paused = not self.model.paused
         self.model.pause(paused)
-        tell = getattr(self.source, "pause", None)
-        if tell is not None:
-            tell(paused)
+        if self.recording is not None:
+            self.recording.pause(paused)
         self.show_all()
         self._keep_ticking()
 
@@ -473,22 +467,20 @@ class LiveScreen(LiveWork):
         model = self.model
         before = (model.frame, model.shown)
         model.step(by)
-        step = getattr(self.source, "step", None)
-        if step is not None:
-            self.source.pause(True)  # type: ignore[attr-defined]
+        if self.recording is not None:
+            self.recording.pause(True)
             if by > 0 and (model.frame, model.shown) == before:
                 # All that was played is seen: the recording goes on by one event.
                 self._steps_when_taken = True
-                step(1)
+                self.recording.step(1)
         self.show_all()
 
     def action_slow(self) -> None:
         """Take five times as long, or as long as it takes."""
         self._let_time_pass()
         self.slow = not self.slow
-        tell = getattr(self.source, "slow_motion", None)
-        if tell is not None:
-            tell(self.slow)
+        if self.recording is not None:
+            self.recording.slow_motion(self.slow)
         self.show_all()
 
     def action_events(self) -> None:
@@ -646,7 +638,7 @@ class LiveScreen(LiveWork):
             self.set_timer(_PATIENCE, self._open_first_shell)
             return
         name = printable(self.target.name)
-        if self.recorded:
+        if self.recording is not None:
             pane.say("A recording plays: nothing runs here.", "Space stops it, ← → step")
         elif self.is_ours:
             pane.say(f"{name} does not run.", "what it holds is shown below")

@@ -11,6 +11,7 @@ from textual.screen import Screen
 from layerview.errors import LayerviewError
 from layerview.text import printable
 from layerview.tui.container_lines import ChangeLine, read_changes
+from layerview.tui.live_model import Recorded
 from layerview.tui.widgets.chrome import Bare
 from layerview.tui.working import TellsFailures, in_background
 
@@ -76,6 +77,7 @@ class LiveWork(TellsFailures, Screen[None], Bare):
         super().__init__()
         self.source = source
         self.target: Target = source.target
+        self.recording = source if isinstance(source, Recorded) else None
 
     # The records -----------------------------------------------------------------------------
 
@@ -102,7 +104,7 @@ class LiveWork(TellsFailures, Screen[None], Bare):
     @property
     def is_ours(self) -> bool:
         """Whether it is one of our own containers that runs now."""
-        return self.target.engine == OURS and not getattr(self.source, "recorded", False)
+        return self.target.engine == OURS and self.recording is None
 
     def find_way_in(self, rows: int, columns: int) -> None:
         """Open a terminal in the container: its own, or that of a shell beside its program."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 from layerview.text import decode
 from layerview.unionfs.shell.globbing import fnmatch_pattern
@@ -142,7 +143,7 @@ class _Expression:
             off(f"{decode(value)}: {text_of(error)}")
         return lambda path, state: state.mtime_ns > than
 
-    _READERS = {  # noqa: RUF012
+    _READERS: ClassVar[Mapping[bytes, Callable[[_Expression, bytes], _Test]]] = {
         b"-name": _name,
         b"-iname": _iname,
         b"-path": _path,
