@@ -129,19 +129,19 @@ files, and the search column beside the layers shows which layer each one comes 
 
     async def _furnish(self) -> None:
         """Fill the panes that wait until the first frames are painted."""
-        if self._furnished or self.query("#details-title"):
+        if self._furnished or not self.is_attached or self.query("#details-title"):
             return
         glyphs, compact = self.app.glyphs, self.has_class("-compact")
         details = PaneTitle("Layer", glyphs=glyphs, id="details-title")
         content = PaneTitle("Content", glyphs=glyphs, id="content-title")
         details.set_reactive(PaneTitle.compact, compact)
         content.set_reactive(PaneTitle.compact, compact)
-        await self.query_one("#details-pane").mount(
-            details, LayerDetails(glyphs=glyphs, id="details")
-        )
-        await self.query_one("#content-pane").mount(
-            content, ContentView(glyphs=glyphs, id="content")
-        )
+        details_pane = self.query_one("#details-pane")
+        content_pane = self.query_one("#content-pane")
+        await details_pane.mount(details, LayerDetails(glyphs=glyphs, id="details"))
+        await content_pane.mount(content, ContentView(glyphs=glyphs, id="content"))
+        if not (details.is_attached and content.is_attached):
+            return  # The screen was left meanwhile: it takes no panes any more.
         self._furnished = True
         self._show_details()
         self._read_content()
