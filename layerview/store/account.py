@@ -30,7 +30,7 @@ class Part:
     path: str
     """Where it lies, absolute."""
     bytes: int
-    """Allocated on the disk, as `du` counts: blocks, folders too, an inode with several names once."""
+    """Allocated on the disk, as `du` counts: folders too, an inode with several names once."""
     owners: tuple[str, ...] = ()
     """Who has it: references of images (or short image IDs), names of containers."""
     id: str = ""
