@@ -129,7 +129,7 @@ files, and the search column beside the layers shows which layer each one comes 
 
     async def _furnish(self) -> None:
         """Fill the panes that wait until the first frames are painted."""
-        if self._furnished or not self.is_attached or self.query("#details-title"):
+        if self._furnished or self.query("#details-title"):
             return
         glyphs, compact = self.app.glyphs, self.has_class("-compact")
         details = PaneTitle("Layer", glyphs=glyphs, id="details-title")
@@ -138,8 +138,12 @@ files, and the search column beside the layers shows which layer each one comes 
         content.set_reactive(PaneTitle.compact, compact)
         details_pane = self.query_one("#details-pane")
         content_pane = self.query_one("#content-pane")
-        await details_pane.mount(details, LayerDetails(glyphs=glyphs, id="details"))
-        await content_pane.mount(content, ContentView(glyphs=glyphs, id="content"))
+        mounts = (
+            details_pane.mount(details, LayerDetails(glyphs=glyphs, id="details")),
+            content_pane.mount(content, ContentView(glyphs=glyphs, id="content")),
+        )
+        for mount in mounts:
+            await mount
         if not (details.is_attached and content.is_attached):
             return  # The screen was left meanwhile: it takes no panes any more.
         self._furnished = True

@@ -177,7 +177,8 @@ class ImageWork(TellsFailures, Screen[None], Bare):
 
         def run() -> object:
             self._timers_by_name.pop(name, None)
-            return call()
+            # A screen that is being left has panes no more.
+            return call() if self.is_attached and self.is_running else None
 
         self._timers_by_name[name] = self.set_timer(delay, run)
 
