@@ -19,8 +19,8 @@ MAX_DEPTH = 100
 _KINDS = {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}
 
 
-def load_json(data: bytes, document: str) -> object:
-    """Parse a JSON document of at most `MAX_DOCUMENT_BYTES` and `MAX_DEPTH`.
+def load_json(data: bytes, document: str, *, most: int = MAX_DOCUMENT_BYTES) -> object:
+    """Parse a JSON document of at most `most` bytes and `MAX_DEPTH`.
 
     As in Docker, bytes that are not UTF-8 and lone surrogates become U+FFFD, and of a repeated
     key the last counts. Numbers that JSON or a float cannot hold (NaN, 1e999) are refused.
@@ -28,8 +28,8 @@ def load_json(data: bytes, document: str) -> object:
     Raises:
         FormatError: the bytes are no such document; the message begins with `document`.
     """
-    if len(data) > MAX_DOCUMENT_BYTES:
-        raise _fault(document, f"is longer than {MAX_DOCUMENT_BYTES // 1024 // 1024} MiB")
+    if len(data) > most:
+        raise _fault(document, f"is longer than {most // 1024 // 1024} MiB")
     text = data.decode("utf-8", "replace")
     try:
         value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
