@@ -609,6 +609,15 @@ class DataRoot:
 
     # -- files --------------------------------------------------------------------------------
 
+    def open_file(self, path: str) -> int:
+        """Open a file of the root to be read; return the descriptor, which is the caller's.
+
+        Raises:
+            NotFoundError: when it is not there, or can't be read.
+            FormatError: when a symbolic link stands there or above it.
+        """
+        return self._open(path)
+
     def _open(self, path: str, flags: int = os.O_RDONLY) -> int:
         """Open what lies in the root, through real folders only."""
         below = os.fsencode(os.path.relpath(path, self.path))
