@@ -86,6 +86,12 @@ def flock(fd: int, how: int) -> bool:
 
 def holder(fd: int) -> str:
     """Say which process holds a lock on an open file, as well as can be known."""
+    pid = holding_process(fd)
+    return process_name(pid) if pid else "another process"
+
+
+def holding_process(fd: int) -> int:
+    """Return the process that holds a lock on an open file; 0 where it can't be seen from here."""
     # /proc/locks (proc(5)): "1: FLOCK ADVISORY WRITE 708 08:01:13 0 EOF"; hexadecimal device.
     status = os.fstat(fd)
     device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
@@ -97,8 +103,8 @@ def holder(fd: int) -> str:
                 continue
             pid = words[words.index(wanted) - 1]
             if pid.isdecimal() and int(pid):
-                return process_name(int(pid))
-    return "another process"
+                return int(pid)
+    return 0
 
 
 def process_name(pid: int) -> str:
@@ -127,17 +133,16 @@ def without_engine(root: str, *, lasting: bool = False) -> Iterator[list[int]]:
     if lasting:
         _make_database(root)
     try:
-        for pattern in _ENGINE_FILES:
-            for path in matching(root, pattern):
-                fd = _open_database(path)
-                if fd is None:
-                    continue
-                kept.append(fd)
-                if not flock(fd, fcntl.LOCK_SH):
-                    raise LayerviewError(
-                        f"{printable(root)} is in use by {holder(fd)}; stop it first,"
-                        " or name another area with --root"
-                    )
+        for path in engine_databases(root):
+            fd = _open_database(path)
+            if fd is None:
+                continue
+            kept.append(fd)
+            if not flock(fd, fcntl.LOCK_SH):
+                raise LayerviewError(
+                    f"{printable(root)} is in use by {holder(fd)}; stop it first,"
+                    " or name another area with --root"
+                )
         yield kept
     finally:
         for fd in kept:
@@ -155,6 +160,11 @@ def _make_database(root: str) -> None:
             os.chmod(folder, 0o701)
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def engine_databases(root: str) -> list[str]:
+    """Return the paths that a live engine's databases have below a data root."""
+    return [path for pattern in _ENGINE_FILES for path in matching(root, pattern)]
 
 
 def matching(root: str, pattern: str) -> list[str]:
