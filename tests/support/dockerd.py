@@ -21,6 +21,18 @@ import pytest
 
 DOCKER = shutil.which("docker", path="/usr/bin:/bin") or "docker"
 
+_ENTER = """
+mount --bind "$0" "$0"
+for name in proc sys dev; do mount --rbind /$name "$0/$name"; done
+mkdir -p "$0/engine" "$1/data"
+mount --bind "$1" "$0/engine"
+[ "$2" = "$1/data" ] || mount --bind "$2" "$0/engine/data"
+system=$0
+shift 2
+exec chroot "$system" "$@"
+"""
+"""A shell's words: become a program of another system, with a folder and a data root in /engine."""
+
 
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str) -> None:
@@ -36,7 +48,21 @@ class _UnixConnection(http.client.HTTPConnection):
 class Dockerd:
     """One engine; use it as a context manager."""
 
-    def __init__(self, driver: str, data: Path | None = None, more: Sequence[object] = ()) -> None:
+    def __init__(
+        self,
+        driver: str,
+        data: Path | None = None,
+        more: Sequence[object] = (),
+        system: Path | None = None,
+    ) -> None:
+        """Start it.
+
+        Args:
+            driver: the storage driver.
+            data: the data root; a new one that goes with the engine when it is None.
+            more: further words for its command line.
+            system: the root of a system whose engine it is, instead of this machine's.
+        """
         if os.geteuid() != 0:
             pytest.skip("an engine needs root")
         for program in ("dockerd", "unshare"):
@@ -47,11 +73,22 @@ class Dockerd:
         self.data = data if data is not None else self._folder / "data"
         self.socket = str(self._folder / "s")
         (self._folder / "daemon.json").write_text("{}")
-        words = [
-            *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
-            *("dockerd", "--config-file", self._folder / "daemon.json"),
-            *("--data-root", self.data, "--exec-root", self._folder / "exec"),
-            *("--pidfile", self._folder / "pid", "--host", f"unix://{self.socket}"),
+        folder = self._folder
+        self.data_inside = self.data
+        """Where the data root lies for processes in the engine's namespaces (see `inside`)."""
+        words: list[object] = [
+            *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+        ]
+        if system is not None:
+            self.data.mkdir(parents=True, exist_ok=True)
+            words += ["sh", "-ec", _ENTER, system, self._folder, self.data]
+            folder = Path("/engine")
+            self.data_inside = system / "engine/data"
+        words += [
+            *("dockerd", "--config-file", folder / "daemon.json"),
+            *("--data-root", self.data if system is None else "/engine/data"),
+            *("--exec-root", folder / "exec"),
+            *("--pidfile", folder / "pid", "--host", f"unix://{folder}/s"),
             *("--storage-driver", driver, "--bridge=none"),
             *("--iptables=false", "--ip6tables=false"),
             *more,
@@ -104,6 +141,20 @@ class Dockerd:
         self._log.close()
         if not keep:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End it and all that it started as a power cut would; its data root stays."""
+        os.kill(self.pid, 9)
+        self._process.wait(30)
+        self._log.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def inside(self, *words: object) -> subprocess.CompletedProcess[str]:
+        """Run a program that sees the engine's mounts and processes, as this machine's do it."""
+        enter = ("nsenter", "--target", str(self.pid), "--mount", "--pid")
+        return subprocess.run(
+            [*enter, *map(str, words)], env=self.env, capture_output=True, text=True, timeout=120
+        )
 
     @property
     def log(self) -> str:
