@@ -103,7 +103,7 @@ def mount_points(folder: str) -> list[str]:
     try:
         with open("/proc/self/mountinfo", "rb") as lines:
             for line in lines:
-                place = _unescaped(line.split(b" ", 5)[4])
+                place = unescaped(line.split(b" ", 5)[4])
                 if place == base or place.startswith(base.rstrip(b"/") + b"/"):
                     found.append(os.fsdecode(place))
     except OSError:
@@ -111,7 +111,7 @@ def mount_points(folder: str) -> list[str]:
     return found
 
 
-def _unescaped(word: bytes) -> bytes:
+def unescaped(word: bytes) -> bytes:
     """Undo the kernel's octal escapes of blanks and backslashes (proc_pid_mountinfo(5))."""
     if b"\\" not in word:
         return word
