@@ -143,6 +143,10 @@ class Meter:
             self._walk(fd, below)
         return self._since(before)
 
+    def is_left_out(self, fd: int, name: str | bytes) -> bool:
+        """Whether an entry of an open folder is a mount that does not count; it is then said."""
+        return self._is_foreign(fd, os.fsencode(name))
+
     def children(self, path: str | bytes) -> Iterator[Child]:
         """Yield each entry of a folder with what it takes, as soon as that is known; files first.
 
