@@ -1,4 +1,4 @@
-"""When a file was made, which statx(2) alone tells."""
+"""When a file was made, and when it was last renamed or changed otherwise."""
 
 from __future__ import annotations
 
@@ -53,6 +53,11 @@ def birth(path: str) -> float | None:
         if not failed and found.mask & _STATX_BTIME and found.born.seconds:
             seconds: float = found.born.seconds + found.born.nanoseconds / 1e9
             return seconds
+    return changed(path)
+
+
+def changed(path: str) -> float | None:
+    """Return when a file's attributes or its name last changed; None where it is not there."""
     try:
         return os.lstat(path).st_ctime
     except OSError:
