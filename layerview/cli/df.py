@@ -12,6 +12,8 @@ from layerview.cli.output import print_json, table
 from layerview.cli.ps import command_cell
 from layerview.cli.roots import add_root_options, inventory, say_problems
 from layerview.sizes import format_size
+from layerview.store.build_cache import BuildCache
+from layerview.store.cache_use import CacheUse, cache_uses
 from layerview.store.data_root import ContainerRecord
 from layerview.store.inventory import Inventory, VolumeUse, is_active, volumes
 from layerview.text import printable
@@ -78,11 +80,7 @@ def _document(found: Inventory | None, arguments: argparse.Namespace) -> dict[st
             "size": _sum(volume.size for volume in disks),
             "reclaimable": _sum(volume.size for volume in disks if not volume.links),
         },
-        # What is in it is written in databases that this version does not read.
-        "build_cache": dict.fromkeys(
-            ("count", "active", "size", "reclaimable"),
-            0 if found.has_build_cache() is False else None,
-        ),
+        "build_cache": _cache_document(found, verbose=arguments.verbose),
     }
     if arguments.verbose:
         document["images"]["shared_size"] = (
@@ -96,6 +94,36 @@ def _document(found: Inventory | None, arguments: argparse.Namespace) -> dict[st
         ]
         document["volumes"]["items"] = [_volume(volume) for volume in disks]
     return document
+
+
+def _cache_document(found: Inventory, *, verbose: bool) -> Part:
+    """Say what the build cache takes; what images have as well is no part of its size."""
+    cache = BuildCache.read(found.root)
+    if not cache.readable:
+        found.problems.append(cache.problem)
+        return dict.fromkeys(("count", "active", "size", "reclaimable"))
+    uses = cache_uses(found, cache)
+    size = _sum(use.size for use in uses if not use.shared)
+    # Only a build that is going on uses a record, and an engine keeps that to itself.
+    held: Part = {"count": len(uses), "active": 0, "size": size, "reclaimable": size}
+    if verbose:
+        held["items"] = [_cache_item(use) for use in uses]
+    return held
+
+
+def _cache_item(use: CacheUse) -> Part:
+    record = use.record
+    return {
+        "id": record.id,
+        "type": record.kind,
+        "description": record.description,
+        "parents": list(record.parents),
+        "created": record.created,
+        "last_used": record.last_used,
+        "usage_count": record.usage_count,
+        "size": use.size,
+        "shared": use.shared,
+    }
 
 
 def _real(found: Inventory) -> list[ContainerRecord]:
@@ -211,8 +239,28 @@ def _print_items(
         size = _size(item["size"], binary=binary)
         rows.append([printable(item["name"]), str(item["links"]), size])
     table(rows, right=(1, 2))
-    cache = document["build_cache"]["size"]
-    print(f"\nBuild cache usage: {_size(cache, binary=binary)}")
+    cache = document["build_cache"]
+    print(f"\nBuild cache usage: {_size(cache['size'], binary=binary)}")
+    items = cache.get("items", [])
+    assert isinstance(items, list)
+    if not items:
+        return
+    rows = [["CACHE ID", "CACHE TYPE", "SIZE", "CREATED", "LAST USED", "USAGE", "SHARED"]]
+    for item in items:
+        used = item["last_used"]
+        rows.append(
+            [
+                printable(item["id"][:12]),
+                printable(item["type"]),
+                _size(item["size"], binary=binary),
+                ago(item["created"], now),
+                ago(used, now) if used is not None else "",
+                str(item["usage_count"]),
+                str(item["shared"]).lower(),
+            ]
+        )
+    print()
+    table(rows, right=(2, 5))
 
 
 def _status(item: Part, now: float) -> str:

@@ -10,6 +10,7 @@ A snapshot's folder is made before its bucket, and removed after it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ _MAX_VALUE = 1 << 16
 """Bytes of a value that is looked at; real ones are short."""
 _PARENTS = ("cache.parent", "cache.lowerDiffParent", "cache.upperDiffParent")
 _SECOND = 1_000_000_000
+_DIGITS = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,8 @@ def _record(
     parents = [_string(values, key) for key in _PARENTS]
     if isinstance(merged, list):
         parents += [parent for parent in merged if isinstance(parent, str)]
-    size = values.get("snapshot.size")
+    size = _count(values.get("snapshot.size"))
+    counted = _text(held.get(b"size", b""))
     return CacheRecord(
         id,
         _string(values, "cache.description"),
@@ -198,7 +201,7 @@ def _record(
         _moment(values.get("cache.lastUsedAt")),
         _count(values.get("cache.usageCount")) or 0,
         _string(values, "cache.recordType") or "regular",
-        _count(size),
+        size if size is not None else int(counted) if _DIGITS.fullmatch(counted) else None,
         tuple(filter(None, parents)),
         driver_id if is_driver_id(driver_id) else "",
         chain_id,

@@ -26,6 +26,7 @@ from layerview.oci.config import ImageConfig
 from layerview.oci.digest import Digest, chain_ids
 from layerview.progress import QUIET, Progress
 from layerview.store.area import Area
+from layerview.store.build_cache import BuildCache
 from layerview.store.check_aufs import LISTS, check_lists, is_half_removed
 from layerview.store.check_containers import ContainerCheck, Repair, mount_ids
 from layerview.store.containers import open_removals, removed_container
@@ -410,7 +411,9 @@ class AreaCheck:
         home = os.path.dirname(layout.layer_folder("0" * 64))
         if os.path.basename(home) == "0" * 64:
             home = os.path.dirname(home)
-        held, caches = self._held(layout), _build_caches(layout.root)
+        held, cache = self._held(layout), BuildCache.read(data)
+        if not cache.readable:
+            self._problem(title, cache.problem)
         count = 0
         for name in _listed(home):
             path = os.path.join(home, name)
@@ -421,7 +424,7 @@ class AreaCheck:
             count += 1
             if is_half_removed(name) and layout.driver == "aufs":
                 continue  # said with the lists of layers
-            if name in owners or name in held or any(name.encode() in it for it in caches):
+            if name in owners or name in held or name in cache.driver_ids:
                 continue
             if whole and (name.endswith("-init") or os.path.isdir(f"{path}-init")):
                 # Only containers have two layers, and each has a record, if it is still there.
@@ -432,7 +435,8 @@ class AreaCheck:
                     _discarding(layout.driver, name),
                 )
                 continue
-            self._problem(title, f"{path} belongs to no layer and no container")
+            if cache.readable:
+                self._problem(title, f"{path} belongs to no layer and no container")
         self._done(title, before, f"{count}, each a layer's, a container's or a build's")
 
     def _held(self, layout: Layout) -> set[str]:
@@ -664,16 +668,6 @@ def _listed(folder: str) -> list[str]:
             return sorted(os.listdir(folder))
     except LayerviewError:
         return []
-
-
-def _build_caches(root: str) -> list[bytes]:
-    """Read BuildKit's databases, which speak of the folders and layers that it counts on."""
-    folder = os.path.join(root, "buildkit")
-    found = []
-    for name in _listed(folder):
-        if name.endswith(".db"):
-            found.append(read_small(os.path.join(folder, name), 64 << 20))
-    return found
 
 
 def _differences(

@@ -17,7 +17,6 @@ from layerview.layer.beneath import OPEN_FOLDER
 from layerview.layer.whiteouts import Whiteouts
 from layerview.oci.digest import Digest
 from layerview.store.data_root import ContainerRecord, DataRoot, ImageRecord, LayerRecord
-from layerview.store.layout import is_driver_id
 from layerview.times import seconds_of
 
 _ACTIVE = ("running", "paused", "restarting")
@@ -162,29 +161,6 @@ class Inventory:
                 return image
         return None
 
-    def has_build_cache(self) -> bool | None:
-        """Whether drivers keep folders that are neither an image's layer nor a container's.
-
-        Those are a build cache's, if nothing is wrong. None: the folders can't be listed.
-        """
-        known = {layer.cache_id for layer in self.layers.values()}
-        for record in self.containers:
-            known |= {record.mount_id, record.init_id}
-        for driver in self.root.drivers():
-            folder = self.root.layout(driver).layers_home
-            if not folder:
-                return None
-            try:
-                names = set(filter(is_driver_id, os.listdir(folder)))
-            except FileNotFoundError:
-                continue
-            except OSError:
-                return None
-            if names - known:
-                return True
-        used = {layer.chain_id for image in self.images for layer in image.layers}
-        return any(layer.chain_id not in used for layer in self.layers.values())
-
 
 def _age(image: ImageUse) -> tuple[float, tuple[str, ...], str]:
     created = seconds_of(image.record.config.created)
@@ -194,19 +170,33 @@ def _age(image: ImageUse) -> tuple[float, tuple[str, ...], str]:
 
 def container_size(root: DataRoot, record: ContainerRecord) -> int | None:
     """Sum what a container changed, as Docker does; None where its files can't be read."""
-    if not record.folder or root.folder_problem(record.folder) is not None:
+    return changed_size(root, record.driver, record.folder, record.init_folder or None)
+
+
+def changed_size(root: DataRoot, driver: str, folder: str, lower: str | None) -> int | None:
+    """Sum what a driver's folder holds that the one below it has not, as Docker does.
+
+    Args:
+        root: the data root.
+        driver: whose folders they are.
+        folder: the upper one.
+        lower: the one below; None for none.
+
+    Returns:
+        Bytes; None where files can't be read.
+    """
+    if not folder or root.folder_problem(folder) is not None:
         return None
-    if root.whiteouts(record.driver) is not Whiteouts.NONE:
-        return folder_size(record.folder)
+    if root.whiteouts(driver) is not Whiteouts.NONE:
+        return folder_size(folder)
     from layerview.layer.tree_changes import compare_trees
 
-    lower = record.init_folder or None
     try:
-        changes = compare_trees(lower, record.folder)
+        changes = compare_trees(lower, folder)
     except (LayerviewError, OSError):
         return None
     paths = (change.path for change in changes if change.kind != "D")
-    base = os.fsencode(record.folder)
+    base = os.fsencode(folder)
     return _sizes([base + b"/" + path for path in paths])
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 
-from layerview.errors import DamageError, NotFoundError
+from layerview.errors import DamageError, LayerviewError, NotFoundError
 from layerview.oci.config import ImageConfig
 from layerview.oci.digest import Digest, chain_ids
+from layerview.store.build_cache import BuildCache
+from layerview.store.data_root import DataRoot
 from layerview.store.durable import read_small
 from layerview.store.layout import Layout, sha256_digest
-from layerview.store.locks import matching
 from layerview.text import is_hex
-
-_MAX_CACHE = 64 << 20
-"""Bytes of a BuildKit database that are looked through."""
 
 
 def names(folder: str) -> list[str]:
@@ -75,7 +73,8 @@ class Uses:
             self._used.update(chain_ids(config.diff_ids))
         for chain in [*held, *self._mounted()]:
             self._use(chain)
-        self._databases = list(self._build_caches())
+        for chain in self._cached():
+            self._use(chain)
 
     def _parent(self, chain: Digest) -> Digest | None:
         path = os.path.join(self._layout.layer(chain), "parent")
@@ -99,19 +98,17 @@ class Uses:
             self._used.add(at)
             at = self.parents.get(at)
 
-    def _build_caches(self) -> Iterator[bytes]:
-        for path in matching(self._layout.root, "buildkit/*.db"):
-            yield read_small(path, _MAX_CACHE)
-
-    def _is_cached(self, chain: Digest) -> bool:
-        """Whether BuildKit's databases speak of a layer; old pages of them count as well."""
-        wanted = chain.hex.encode()
-        return any(wanted in database for database in self._databases)
+    def _cached(self) -> Iterable[Digest]:
+        """Return the layers that BuildKit's cache counts on."""
+        cache = BuildCache.read(DataRoot(self._layout.root))
+        if not cache.readable:
+            raise LayerviewError(f"{cache.problem}; nothing is deleted")
+        return cache.chain_ids
 
     def unused(self, chains: Iterable[Digest]) -> list[Digest]:
         """Return those of some layers that may be deleted, each before the one below it."""
         wanted = {chain for chain in chains if chain in self.parents}
-        wanted = {chain for chain in wanted if not self._is_cached(chain)} - self._used
+        wanted -= self._used
         children: dict[Digest, int] = {}
         for parent in self.parents.values():
             if parent is not None:

@@ -92,7 +92,7 @@ def test_one_whole_meta_page_is_enough(page_size: int, lost: int) -> None:
 )
 def test_without_a_whole_meta_page_nothing_is_read(changed: dict[str, int], said: str) -> None:
     words = {"root": FIRST, "pages": 4, "transaction": 1, **changed}
-    first = bolts.meta(0, **words)[:4096].ljust(4096, b"\0")  # type: ignore[arg-type]
+    first = bolts.meta(0, **words)[:4096].ljust(4096, b"\0")
     data = bolts.database({b"a": b"1"})
     with pytest.raises(DamageError, match=f"it.db is damaged: its first meta page {said}"):
         _read(first + first + data[8192:])
@@ -145,7 +145,7 @@ def test_hostile_pages_are_damage_said_in_a_line(data: bytes, said: str) -> None
     st.integers(0, 7 * 1024),
 )
 def test_damage_is_refused_or_harmless(changes: list[tuple[int, int]], cut: int) -> None:
-    tree = {b"b": {b"%d" % at: b"v" * 60 for at in range(20)}, b"c": {b"x": b"y"}, b"d": b"e"}
+    tree: Tree = {b"b": {b"%d" % at: b"v" * 60 for at in range(20)}, b"c": {b"x": b"y"}, b"d": b"e"}
     data = bytearray(bolts.database(tree, 1024))
     for at, byte in changes:
         data[at % len(data)] = byte
@@ -209,7 +209,7 @@ def test_a_file_that_changes_is_read_of_one_moment(tmp_path: Path) -> None:
     writer = threading.Thread(target=commit)
     writer.start()
     try:
-        seen = set()
+        seen: set[bytes] = set()
         with open(path, "rb") as file:
             for _ in range(300):
                 found = Database(file.fileno(), "it.db").root.values()

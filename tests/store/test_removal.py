@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import archives, areas, tars
+from tests.support import archives, areas, build_caches, tars
 from tests.support.areas import BASE, TOP
 from tests.support.commands import Command
 
@@ -196,9 +196,8 @@ def test_prune_asks(run: Command, root: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_a_build_cache_speaks_of_stays(run: Command, root: Path) -> None:
-    (root / "buildkit").mkdir()
     chains = sorted(areas.layers(root))
-    (root / "buildkit/snapshots.db").write_bytes(b"\0\1" + " ".join(chains).encode() + b"\0")
+    build_caches.write(root, {chain: {} for chain in chains})
     assert run("rmi", "a:1", "base:1").status == 0
     assert sorted(areas.layers(root)) == chains
     assert len(areas.folders(root)) == 2
