@@ -54,13 +54,15 @@ _GROUPS = {
         "container": "prune: the containers that do not run; and the words above",
     },
     "the storage area": {
-        "df": "what images, containers and volumes take on the disk",
+        "df": "what images, containers and volumes take, as Docker counts them",
+        "usage": "where the disk went: every byte below a data root, orphans too",
+        "whose": "whose a folder or an ID is, and where an image's bytes lie",
         "prune": "delete stopped containers, and images that nothing uses",
         "doctor": "whether the area is sound, and what works here",
         "drivers": "which storage drivers work here, and what others lack",
     },
 }
-_HIDDEN = ("worker",)
+_HIDDEN = ("worker", "meter")
 """What the terminal UI calls."""
 COMMANDS = {
     name: f"layerview.cli.{name}"

@@ -9,6 +9,7 @@ from layerview.cli.area import add_area_options, area, containers, in_area, say
 from layerview.cli.options import parser
 from layerview.cli.output import print_json
 from layerview.cli.pruning import Filter, agreed, prune_containers
+from layerview.errors import UsageError
 from layerview.sizes import format_size
 from layerview.store.removal import Removal
 from layerview.text import printable
@@ -19,13 +20,17 @@ def run(words: Sequence[str]) -> int:
     made = parser(
         "prune",
         "Delete containers that do not run, and images without a name that nothing uses; with\n"
-        "--all, named images as well, with --volumes, volumes without a name.",
+        "--all, named images as well, with --volumes, volumes without a name. With --orphans\n"
+        "nothing of all that, but folders of the storage drivers that belong to nobody.",
         example="layerview prune --all --filter until=240h",
         reads=False,
     )
     made.add_argument("-a", "--all", action="store_true", help="also images that have names")
     made.add_argument(
         "--volumes", action="store_true", help="also volumes without a name that nothing uses"
+    )
+    made.add_argument(
+        "--orphans", action="store_true", help="what no image, container or build cache has, alone"
     )
     made.add_argument("-f", "--force", action="store_true", help="do not ask")
     made.add_argument(
@@ -37,6 +42,12 @@ def run(words: Sequence[str]) -> int:
     )
     add_area_options(made)
     arguments = made.parse_args(words)
+    if arguments.orphans:
+        if arguments.all or arguments.volumes or arguments.filter:
+            raise UsageError("--orphans stands alone: it deletes what belongs to nobody")
+        from layerview.cli.prune_orphans import prune_orphans
+
+        return prune_orphans(arguments)
     wanted = Filter(arguments.filter)
     if not arguments.force and not agreed(_what(arguments)):
         return 1

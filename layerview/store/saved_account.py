@@ -32,7 +32,7 @@ def account_fields(account: Account, time: str) -> dict[str, object]:
         time: when it was made, RFC 3339.
     """
     return {
-        **_path_fields(account.root, "root"),
+        **path_fields(account.root, "root"),
         "driver": account.driver or None,
         "time": time,
         "engine": account.engine or None,
@@ -47,7 +47,7 @@ def part_fields(part: Part) -> dict[str, object]:
     return {
         "kind": part.kind,
         "name": part.name,
-        **_path_fields(part.path, "path"),
+        **path_fields(part.path),
         "bytes": part.bytes,
         "owners": list(part.owners),
         "id": part.id or None,
@@ -58,7 +58,8 @@ def part_fields(part: Part) -> dict[str, object]:
     }
 
 
-def _path_fields(path: str, key: str) -> dict[str, object]:
+def path_fields(path: str, key: str = "path") -> dict[str, object]:
+    """Return the fields of a path: the bytes stand beside it when it is not UTF-8."""
     fields: dict[str, object] = {key: path}
     try:
         path.encode()

@@ -15,6 +15,8 @@ from layerview.layer.folder_figures import GONE, FolderFigures
 from layerview.store.foreign_mounts import ForeignMounts
 from layerview.text import printable
 
+LEFT_OUT = "a mount, left out"
+"""How the problems end that are none: what is mounted is not the tree's."""
 MOST_PROBLEMS = 100
 """Lines that a meter keeps; what else it could not read, it counts only."""
 _HELD = 64
@@ -288,7 +290,7 @@ class Meter:
     def _is_foreign(self, folder: int, name: bytes) -> bool:
         if not self._mounts.is_foreign(folder, name):
             return False
-        self._say(f"{printable(_path(folder, name))}: a mount, left out")
+        self._say(f"{printable(_path(folder, name))}: {LEFT_OUT}")
         return True
 
     def _failed(self, folder: int, name: bytes, error: OSError) -> None:

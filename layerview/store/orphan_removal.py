@@ -1,0 +1,106 @@
+"""Deleting what belongs to nobody in a storage area: proved again, under its lock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from layerview.drivers.base import is_id
+from layerview.drivers.removal import remove_tree
+from layerview.errors import FormatError, LayerviewError
+from layerview.store.account import Part
+from layerview.store.area import is_own
+from layerview.store.durable import named
+from layerview.store.orphans import Proof
+from layerview.store.references import Records, References
+from layerview.store.writing import Writing
+from layerview.text import printable
+
+
+@dataclass(slots=True)
+class Gone:
+    """What was done."""
+
+    deleted: list[Part] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    """Why others stayed, a line each."""
+
+    @property
+    def bytes(self) -> int:
+        """Allocated bytes of what was deleted, as it was measured before."""
+        return sum(part.bytes for part in self.deleted)
+
+
+def check_own(root: str) -> None:
+    """Make sure that a data root is an area of layerview's, whose orphans may be deleted.
+
+    Raises:
+        FormatError: when an engine's; it is only read, and the message says what helps.
+    """
+    own = os.path.join(root, "layerview")
+    if os.path.isdir(os.path.join(root, "image")) and not is_own(own):
+        shown = printable(root)
+        raise FormatError(
+            f"{shown} is a data root that layerview did not make, and is only read:"
+            f" `layerview usage {shown}` says for each orphan how it can be deleted safely"
+        )
+
+
+def remove_orphans(writing: Writing, orphans: Sequence[Part]) -> Gone:
+    """Delete orphans of an area, each as an account named it.
+
+    Args:
+        writing: of the area; no engine holds it, and what others left open is settled.
+        orphans: parts of the kind "orphan".
+
+    Returns:
+        What went. What somebody needs by now, or what can't be told any more, stays.
+    """
+    gone = Gone()
+    with writing.lock.hold():
+        drivers = {part.driver for part in orphans}
+        # Nobody writes meanwhile, so that one reading is as good as two.
+        records = Records(writing.area.data, drivers)
+        proof = Proof(records, records, None)
+        for part in sorted(orphans, key=lambda part: -_depth(records, part)):
+            try:
+                verdict = proof.judge(part.driver, part.id, part.path)
+                if verdict.kind != "orphan":
+                    gone.kept.append(f"{part.path}: it is no orphan any more: {verdict.note}")
+                    continue
+                _remove(writing, part, records.drivers[part.driver])
+            except LayerviewError as error:
+                gone.kept.append(f"{part.path}: {error}")
+            else:
+                gone.deleted.append(part)
+    return gone
+
+
+def _depth(records: Records, part: Part) -> int:
+    """Say how many layers lie below one: those on top go first."""
+    return records.drivers[part.driver].depth.get(part.id, 0)
+
+
+def _remove(writing: Writing, part: Part, references: References) -> None:
+    idle = references.idle.get(part.id)
+    if idle is not None and idle.why == "unneeded" and idle.chain_id is not None:
+        if not writing.collect(part.driver, [idle.chain_id], writing.uses(part.driver)):
+            raise LayerviewError("something uses its layer")
+        return
+    if is_id(part.id):
+        writing.driver(part.driver).remove(part.id)
+    else:
+        # Half removed under another name, which no driver takes for an ID.
+        _remove_folder(part.path)
+    if idle is None:
+        return
+    # The record goes with the last folder that it names: a container's names two.
+    named_too = [id for id, each in references.idle.items() if each.record == idle.record]
+    if not any(map(writing.driver(part.driver).exists, named_too)):
+        _remove_folder(idle.record)
+
+
+def _remove_folder(path: str) -> None:
+    with named(path):
+        remove_tree(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
