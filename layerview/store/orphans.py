@@ -2,26 +2,47 @@
 
 Without an engine, and with the notes of our own writers read, a folder that neither reading knows
 is nobody's. A live engine makes a layer's folder first and its record last, deletes an image
-before its layers, and BuildKit's record before its folder. So what is younger than the engine, or
-may just have lost who needed it, is no orphan until that has been quiet for a while.
+before its layers, and BuildKit's record before its folder. What is younger than the engine may be
+at work for a while, and what may be going that very moment is looked at twice.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from layerview.errors import LayerviewError
+from layerview.layer.beneath import is_component
+from layerview.store.driver_homes import REMOVING
 from layerview.store.engine import Engine
-from layerview.store.layout import Layout
+from layerview.store.layout import Layout, is_container_id
 from layerview.store.moments import birth, changed
-from layerview.store.references import Claim, Idle, Records, References
+from layerview.store.record_files import RecordFiles
+from layerview.store.references import Idle, Records, References
+from layerview.store.tree_size import Meter
 from layerview.text import is_hex
 
-_QUIET = 600.0
-"""Seconds in which an engine has finished what it began, if it still works on it at all."""
+_GRACE = 600.0
+"""Seconds in which an engine refers to what it makes, but for large layers (see `_loading`)."""
+_JUST = 30.0
+"""Seconds in which an engine that deleted an image is at its layers, one after the other."""
+_WATCH = 2.0
+"""Seconds in which a removal or a copy that goes on shows."""
 _AGAIN = "look again"
 _DOWNLOADS = ("GetImageBlob", "docker-import-")
+
+
+class Candidate(NamedTuple):
+    """A driver's folder that a first reading of the records knows nobody for."""
+
+    driver: str
+    id: str
+    """The driver's ID; its name, where that is more."""
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +72,53 @@ class Proof:
         self._now = time.time()
 
     def judge(self, driver: str, id: str, path: str) -> Verdict:
-        """Say what a folder is.
+        """Say what a folder is; see `judge_all`."""
+        return self.judge_all([Candidate(driver, id, path)])[0]
 
-        Args:
-            driver: the storage driver in whose folder it lies.
-            id: the driver's ID; its name, where that is none.
-            path: the folder.
-        """
+    def judge_all(self, candidates: Sequence[Candidate]) -> list[Verdict]:
+        """Say what some folders are."""
+        verdicts = [self._judge(each) for each in candidates]
+        watched = [
+            number
+            for number, verdict in enumerate(verdicts)
+            if verdict.kind == "orphan" and self._may_change(candidates[number])
+        ]
+        if not watched:
+            return verdicts
+        before = [self._look(candidates[number]) for number in watched]
+        time.sleep(_WATCH)
+        drivers = {candidates[number].driver for number in watched}
+        going = any(self._removals(driver) for driver in drivers)
+        for number, seen in zip(watched, before, strict=True):
+            unneeded = self._idle(candidates[number], "unneeded") is not None
+            if self._look(candidates[number]) != seen or (going and unneeded):
+                verdicts[number] = Verdict("temporary", f"it is being changed: {_AGAIN}")
+        return verdicts
+
+    def _judge(self, candidate: Candidate) -> Verdict:
+        driver, id, _ = candidate
         readings = [reading.drivers[driver] for reading in self._readings]
         for reading in reversed(readings):
             claim = reading.claims.get(id)
             if claim is not None:
-                return _claimed(claim)
-        idle = next((each.idle[id] for each in reversed(readings) if id in each.idle), None)
+                return Verdict(claim.kind, claim.note, claim.owners)
+        idle = self._idle(candidate)
         doubt = self._doubt(readings, idle, id)
         if doubt:
             return Verdict("other", f"whose it is can't be told: {doubt}")
         why = _WHY[idle.why if idle is not None else ""]
-        if idle is None and id.endswith("-removing"):
+        if idle is None and id.endswith(REMOVING):
             why = "its removal was interrupted"
-        waiting = self._waiting(driver, id, path, idle)
+        waiting = self._waiting(candidate, idle)
         return Verdict("temporary", waiting) if waiting else Verdict("orphan", why)
+
+    def _idle(self, candidate: Candidate, why: str = "") -> Idle | None:
+        """Return the record that alone names a folder, of one kind or of any."""
+        for reading in reversed(self._readings):
+            idle = reading.drivers[candidate.driver].idle.get(candidate.id)
+            if idle is not None and why in ("", idle.why):
+                return idle
+        return None
 
     def _doubt(self, readings: list[References], idle: Idle | None, id: str) -> str:
         """Say which records could not be read that may be about a folder."""
@@ -86,47 +133,63 @@ class Proof:
             return "the records of the build cache can't be read"
         return ""
 
-    def _waiting(self, driver: str, id: str, path: str, idle: Idle | None) -> str:
+    def _waiting(self, candidate: Candidate, idle: Idle | None) -> str:
         """Say why a folder may still be at work, or be in somebody's memory; "" when it is not."""
         if self._engine is None:
             return ""
-        made = birth(idle.record if idle is not None else path)
+        driver, id, path = candidate
+        why = idle.why if idle is not None else ""
+        place = idle.record if idle is not None else path
+        if why == "removing" or id.endswith(REMOVING):
+            # It got its name when its removal began.
+            return "it is being removed" if self._is_younger(changed(place)) else ""
+        made = birth(place)
+        if not self._is_younger(made):
+            return self._just_changed(driver) if why == "unneeded" else ""
         if made is None:
             return "it went meanwhile"
-        start = self._engine.start
-        younger = start is None or made >= start
-        if idle is not None and idle.why == "removing":
-            # The record was renamed when its removal began.
-            began = changed(idle.record)
-            going = start is None or began is None or began >= start
-            return "its layer is being removed" if going else ""
-        if idle is not None and idle.why == "making":
-            return "a pull or load is making it" if younger else ""
-        if idle is not None and idle.why == "gone":
-            return self._young(made, "a build or a new container has it") if younger else ""
-        if id.endswith("-removing"):
-            began = changed(path)
-            return "it is being removed" if start is None or (began or 0) >= start else ""
-        if idle is None and not younger and _is_engines(id):
-            return ""  # its record goes after it
-        if idle is None and not younger:
-            return self._busy([f"{self._root}/buildkit/snapshots.db"])
-        if younger and (waiting := self._young(made, "nothing refers to it yet")):
-            return waiting
-        if younger and (loading := self._loading(driver)):
-            return f"{loading}, which may be making it: {_AGAIN}"
-        if idle is None and _is_engines(id):
-            return ""
-        layout = Layout(self._root, driver)
-        places = [layout.images, layout.mounts, layout.layers]
-        return self._busy([*places, f"{self._root}/buildkit/snapshots.db"])
-
-    def _young(self, made: float, what: str) -> str:
-        """Say how long ago something was made, if that was only just."""
+        if why == "making":
+            return "a pull or load is making it"
+        if why == "gone" and not is_container_id(os.path.basename(place)):
+            return "a build has it mounted"
         age = self._now - made
-        if age >= _QUIET:
-            return ""
-        return f"made {_ago(age)} ago, and {what}: {_AGAIN}"
+        if age < _GRACE:
+            return f"made {_ago(age)} ago, and nothing refers to it yet: {_AGAIN}"
+        loading = self._loading(driver)
+        if loading:
+            return f"{loading}, which may be making it: {_AGAIN}"
+        return self._just_changed(driver) if why == "unneeded" else ""
+
+    def _is_younger(self, moment: float | None) -> bool:
+        """Whether something may have happened since the engine began."""
+        assert self._engine is not None
+        return moment is None or self._engine.start is None or moment >= self._engine.start
+
+    def _may_change(self, candidate: Candidate) -> bool:
+        """Whether an engine could be at a folder although no record shows it."""
+        if self._engine is None:
+            return False
+        if self._idle(candidate) is None and _is_engines(candidate.id):
+            # Its record goes after it, so that only one that is being made has none.
+            return self._is_younger(birth(candidate.path))
+        return True
+
+    def _look(self, candidate: Candidate) -> tuple[object, ...]:
+        """Return what changes when a folder is filled or emptied."""
+        size = Meter(self._root).tree(candidate.path)
+        link = ""
+        with suppress(LayerviewError), RecordFiles(self._root) as files:
+            link = files.text(os.path.join(candidate.path, "link")) or ""
+        # A removal under overlay2 begins with the short link.
+        short = os.path.join(self._root, candidate.driver, "l", link)
+        return size, is_component(os.fsencode(link)) and os.path.lexists(short)
+
+    def _removals(self, driver: str) -> bool:
+        """Whether layers are being removed."""
+        assert self._engine is not None
+        layers = Layout(self._root, driver).layers
+        going = (os.path.join(layers, name) for name in _names(layers) if name.endswith(REMOVING))
+        return any(self._is_younger(changed(path)) for path in going)
 
     def _loading(self, driver: str) -> str:
         """Say what is being pulled or loaded, as far as that shows."""
@@ -138,14 +201,17 @@ class Proof:
             return "a build is loading an image"
         return ""
 
-    def _busy(self, places: list[str]) -> str:
+    def _just_changed(self, driver: str) -> str:
         """Say that who needed a layer may have been deleted only just."""
-        assert self._engine is not None
-        latest = max((moment for place in places if (moment := _modified(place))), default=0.0)
-        if self._now - latest >= _QUIET or latest < (self._engine.start or 0.0):
+        if self._removals(driver):
+            return f"layers are being removed: {_AGAIN}"
+        layout = Layout(self._root, driver)
+        moments = (_modified(place) for place in (layout.images, layout.mounts))
+        latest = max(filter(None, moments), default=0.0)
+        age = self._now - latest
+        if age >= _JUST or not self._is_younger(latest):
             return ""
-        age = _ago(self._now - latest)
-        return f"nothing refers to it, but the engine changed its records {age} ago: {_AGAIN}"
+        return f"nothing refers to it, but an image or container went or came {_ago(age)} ago"
 
 
 _WHY = {
@@ -157,13 +223,9 @@ _WHY = {
 }
 
 
-def _claimed(claim: Claim) -> Verdict:
-    return Verdict(claim.kind, claim.note, claim.owners)
-
-
 def _is_engines(id: str) -> bool:
     """Whether a driver's ID is of the form that engines make, other than BuildKit."""
-    return is_hex(id.removesuffix("-removing").removesuffix("-init"), 64)
+    return is_hex(id.removesuffix(REMOVING).removesuffix("-init"), 64)
 
 
 def _names(folder: str) -> list[str]:

@@ -24,6 +24,7 @@ from layerview.store.record_files import RecordFiles
 from layerview.text import is_hex, printable
 
 _SHORT = 12
+_TRIES = 20
 _REMOVING = "-removing"
 _WORK = {
     "load": ("a load is making it", "left of a load that was interrupted"),
@@ -126,13 +127,18 @@ class Records:
             each.refer(self.drivers[each.layout.driver])
 
     def _read_own(self) -> None:
-        try:
-            self.intents = list(Intents(self.own, "").listed())
-        except NotFoundError:
-            self._intents_known = False  # one went meanwhile: the next reading knows more
-        except LayerviewError as error:
+        for _ in range(_TRIES):
+            try:
+                self.intents = list(Intents(self.own, "").listed())
+                break
+            except NotFoundError:
+                continue  # one was dropped while it was read
+            except LayerviewError as error:
+                self._intents_known = False
+                self.problems.append(str(error))
+                break
+        else:
             self._intents_known = False
-            self.problems.append(str(error))
         for name in self.names(os.path.join(self.own, "removing")):
             if id := removed_container(name):
                 self.removals.add(id)

@@ -20,7 +20,7 @@ from layerview.store.data_root import DataRoot
 from layerview.store.driver_homes import HOMES, Home, id_of, is_trial
 from layerview.store.engine import Engine, find_engine
 from layerview.store.layout import is_container_id
-from layerview.store.orphans import Proof
+from layerview.store.orphans import Candidate, Proof
 from layerview.store.record_files import RecordFiles, unread
 from layerview.store.references import Records
 from layerview.store.tree_size import Meter, Size
@@ -308,21 +308,22 @@ class _Accounting:
         elif engine is not None and self._engine is None:
             engine = Engine(engine.name, None)
         second = Records(self._root, homes)
+        self._problems += [line for line in second.problems if line not in self._problems]
         proof = Proof(self._records, second, engine)
-        for held in self._held:
-            if not os.path.lexists(held.path):
-                continue
-            said = proof.judge(held.driver, held.id, held.path)
-            self._add(
-                said.kind,
-                held.path,
-                held.size,
-                held.id,
-                owners=said.owners,
-                id=held.id,
-                driver=held.driver,
-                note=said.note,
-            )
+        there = [held for held in self._held if os.path.lexists(held.path)]
+        verdicts = proof.judge_all([Candidate(one.driver, one.id, one.path) for one in there])
+        for held, said in zip(there, verdicts, strict=True):
+            if os.path.lexists(held.path):
+                self._add(
+                    said.kind,
+                    held.path,
+                    held.size,
+                    held.id,
+                    owners=said.owners,
+                    id=held.id,
+                    driver=held.driver,
+                    note=said.note,
+                )
 
     # -- containers and volumes ---------------------------------------------------------------
 
