@@ -1,0 +1,211 @@
+"""What deleting a thing would really free: what others need as well stays.
+
+A layer is kept, as Docker keeps it (moby, layer/layer_store.go), by every image that it is the top
+of, every container that lies on it, the build cache, and every layer above it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+
+from layerview.oci.digest import Digest
+from layerview.store.account import Account, Part
+from layerview.store.build_cache import BuildCache, CacheRecord
+from layerview.store.cache_use import listed_records
+from layerview.store.data_root import ContainerRecord, DataRoot, ImageRecord
+from layerview.store.tree_size import Meter, never
+
+_Layer = tuple[str, Digest]
+"""A driver and a ChainID."""
+_BLOBS = "buildkit/content/blobs/sha256"
+
+
+class Freeing:
+    """Says of what a data root holds how many bytes of its account would go with it."""
+
+    def __init__(self, root: DataRoot, account: Account, stop: Callable[[], bool] = never) -> None:
+        """Read the records of what needs what.
+
+        Args:
+            root: the data root.
+            account: of it; the bytes are taken from there.
+            stop: asked now and then whether to give up, while records are measured.
+
+        Raises:
+            LayerviewError: when the root can't be read at all.
+        """
+        problems: list[str] = []
+        self._root = root
+        self._stop = stop
+        self._parts = {(part.driver, part.id): part for part in account.parts if part.driver}
+        self._of_containers: dict[str, list[Part]] = {}
+        self._volumes = {part.id: part.bytes for part in account.of("volume")}
+        for part in account.parts:
+            if part.id and part.kind in ("log", "metadata"):
+                self._of_containers.setdefault(part.id, []).append(part)
+        self._parents: dict[_Layer, _Layer | None] = {}
+        self._cache_ids: dict[_Layer, str] = {}
+        self.images: list[ImageRecord] = []
+        for driver in root.drivers():
+            for layer in root.layers(driver, problems):
+                parent = (driver, layer.parent) if layer.parent is not None else None
+                self._parents[driver, layer.chain_id] = parent
+                self._cache_ids[driver, layer.chain_id] = layer.cache_id
+            self.images += root.images(driver, problems)
+        self.containers = root.containers(problems)
+        self.cache = BuildCache.read(root)
+        self.exact = not problems and self.cache.readable
+        """Whether all records could be read that say what is needed."""
+        self._layer_ids = {(driver, id) for (driver, _), id in self._cache_ids.items()}
+        self._held: dict[_Layer, int] = {}
+        """By how many each layer is kept."""
+        for parent in self._parents.values():
+            self._hold(parent)
+        for image in self.images:
+            self._hold(_top(image))
+        for container in self.containers:
+            self._hold(_below(container))
+        for layer_ in self._cached(self.cache.chain_ids):
+            self._hold(layer_)
+
+    def _hold(self, layer: _Layer | None) -> None:
+        if layer is not None:
+            self._held[layer] = self._held.get(layer, 0) + 1
+
+    def _cached(self, chains: Iterable[Digest]) -> list[_Layer]:
+        """Return the layers that the cache means; it doesn't say of which driver they are."""
+        drivers = self._root.drivers()
+        return [
+            (driver, one) for one in chains for driver in drivers if (driver, one) in self._parents
+        ]
+
+    # -- one thing ----------------------------------------------------------------------------
+
+    def image(self, image: ImageRecord) -> int:
+        """Return what goes with an image when all its names are taken away.
+
+        That is nothing as long as another image was built on it here. The images without a name
+        that it was built on go with it, as `docker image rm` has it.
+        """
+        return self.images_together([image])
+
+    def images_together(self, images: Iterable[ImageRecord]) -> int:
+        """Return what goes with several images."""
+        going = {(image.driver, image.image_id): image for image in images}
+        used = {(one.driver, one.image_id) for one in self.containers}
+        by_id = {(image.driver, image.image_id): image for image in self.images}
+        children: dict[tuple[str, Digest], int] = {}
+        for image in self.images:
+            if image.parent is not None:
+                key = (image.driver, image.parent)
+                children[key] = children.get(key, 0) + 1
+        ready = list(going)
+        gone: dict[tuple[str, Digest], ImageRecord] = {}
+        while ready:
+            key = ready.pop()
+            if key in gone or children.get(key) or key not in by_id:
+                continue
+            image = gone[key] = by_id[key]
+            if image.parent is None:
+                continue
+            above = (image.driver, image.parent)
+            children[above] -= 1
+            parent = by_id.get(above)
+            if parent is None:
+                continue
+            nameless = not parent.references and not parent.digests and above not in used
+            if above in going or nameless:
+                ready.append(above)
+        layers = self._released(_top(image) for image in gone.values())
+        records = []
+        for image in gone.values():
+            layout = self._root.layout(image.driver)
+            records += [layout.image(image.image_id), layout.image_metadata(image.image_id)]
+        return self._layers_bytes(layers) + self._measured(records)
+
+    def container(self, container: ContainerRecord) -> int:
+        """Return what goes with a container; its volumes stay."""
+        total = sum(part.bytes for part in self._of_containers.get(container.id, ()))
+        for id in (container.mount_id, container.init_id):
+            part = self._parts.get((container.driver, id)) if id else None
+            total += part.bytes if part is not None else 0
+        layers = self._released([_below(container)])
+        mount = self._root.layout(container.driver).mount(container.id)
+        return total + self._layers_bytes(layers) + self._measured([mount])
+
+    def volume(self, name: str) -> int:
+        """Return what goes with a volume."""
+        return self._volumes.get(name, 0)
+
+    def cache_record(self, record: CacheRecord) -> int:
+        """Return what goes with a record of the build cache; nothing while another lies on it."""
+        same = {record.id, record.twin}
+        for one in self.cache.records:
+            if one.twin == record.id:
+                same.add(one.id)
+        if any(same & set(one.parents) for one in self.cache.records if one.id not in same):
+            return 0
+        return self._cache_bytes([one for one in self.cache.records if one.id in same])
+
+    def whole_cache(self) -> int:
+        """Return what goes with the whole build cache, as far as nobody else needs it."""
+        return self._cache_bytes(self.cache.records)
+
+    def cache_rows(self) -> list[tuple[CacheRecord, int]]:
+        """Return the records that Docker lists, with what goes with each."""
+        return [(record, self.cache_record(record)) for record in listed_records(self.cache)]
+
+    # -- layers -------------------------------------------------------------------------------
+
+    def _released(self, tops: Iterable[_Layer | None]) -> list[_Layer]:
+        """Return the layers that go when each of some is kept by one less."""
+        held: dict[_Layer, int] = {}
+        gone = []
+        for top in tops:
+            at = top
+            while at is not None and at in self._parents:
+                held[at] = held.get(at, self._held.get(at, 0)) - 1
+                if held[at]:
+                    break
+                gone.append(at)
+                at = self._parents[at]
+        return gone
+
+    def _layers_bytes(self, layers: Iterable[_Layer]) -> int:
+        total, records = 0, []
+        for driver, chain in layers:
+            part = self._parts.get((driver, self._cache_ids[driver, chain]))
+            total += part.bytes if part is not None else 0
+            records.append(self._root.layout(driver).layer(chain))
+        return total + self._measured(records)
+
+    def _cache_bytes(self, records: Iterable[CacheRecord]) -> int:
+        going = {record.id for record in records}
+        left = [record for record in self.cache.records if record.id not in going]
+        gone = [record for record in self.cache.records if record.id in going]
+        folders = {record.driver_id for record in gone} - {record.driver_id for record in left}
+        chains = {record.chain_id for record in gone} - {record.chain_id for record in left}
+        blobs = {record.blob for record in gone} - {record.blob for record in left}
+        total = 0
+        for driver in self._root.drivers():
+            for id in folders:
+                part = self._parts.get((driver, id))
+                if part is not None and (driver, id) not in self._layer_ids:
+                    total += part.bytes
+        layers = self._released(self._cached(chain for chain in chains if chain is not None))
+        places = [os.path.join(self._root.path, _BLOBS, blob.hex) for blob in blobs if blob]
+        return total + self._layers_bytes(layers) + self._measured(places)
+
+    def _measured(self, paths: Iterable[str]) -> int:
+        """Return what records take that the account has in one part with others."""
+        meter = Meter(self._root.path, self._stop)
+        return sum(meter.tree(path).bytes for path in paths)
+
+
+def _top(image: ImageRecord) -> _Layer | None:
+    return (image.driver, image.chain_ids[-1]) if image.chain_ids else None
+
+
+def _below(container: ContainerRecord) -> _Layer | None:
+    return (container.driver, container.parent) if container.parent is not None else None
