@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from layerview.cli.area import in_own_area, settle_root
 from layerview.cli.options import TerminalProgress, parser
 from layerview.cli.output import print_json, table
 from layerview.cli.roots import say_lines
-from layerview.errors import NotFoundError, UsageError
+from layerview.errors import LayerviewError, NotFoundError, UsageError
 from layerview.sizes import format_size
 from layerview.store.account import KINDS, Account, Part
 from layerview.store.data_root import DataRoot
@@ -39,6 +41,7 @@ LABELS = {
     "orphan": "Orphans",
     "other": "Other",
 }
+_ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _LARGEST = 10
 """Parts and changes that are shown without -v."""
 _TOLD = ("volume", "build_cache", "temporary")
@@ -108,16 +111,23 @@ def _usage(arguments: argparse.Namespace, saved: SavedAccount | None) -> int:
     progress = TerminalProgress()
     found = account(root, progress=progress)
     progress.clear()
-    ways = SafeWays(root)
+    ways, shared = SafeWays(root), _shared(root, found)
     changed = changes(saved.account, found) if saved is not None else []
     if arguments.kind:
         changed = [one for one in changed if {one.part.kind, one.was} & {*arguments.kind}]
     if arguments.json:
-        print_json(_document(found, time, ways, arguments, saved, changed))
+        document = account_fields(found, time)
+        document["parts"] = [
+            part_fields(part) | {"shared": part.path in shared, "remedy": ways.way(part) or None}
+            for part in _wanted(found, arguments)
+        ]
+        if saved is not None:
+            document["since"] = _since_fields(found, saved, changed, arguments.since)
+        print_json(document)
     elif saved is not None:
         _print_changes(found, saved, changed, arguments)
     else:
-        _print(found, ways, arguments)
+        _print(found, ways, shared, arguments)
     problems = _real(found)
     if saved is not None and (then := _real(saved.account)):
         problems.append(f"the account of {saved.time or 'then'} was not whole: {then[0]}")
@@ -129,27 +139,31 @@ def _real(found: Account) -> list[str]:
     return [line for line in found.problems if not line.endswith(LEFT_OUT)]
 
 
-def _document(
-    found: Account,
-    time: str,
-    ways: SafeWays,
-    arguments: argparse.Namespace,
-    saved: SavedAccount | None,
-    changed: list[Changed],
+def _shared(root: DataRoot, found: Account) -> set[str]:
+    """Return the paths of the layers that several images have; an image may have several names."""
+    named: dict[str, dict[str, str]] = {}
+    shared = set()
+    for part in found.of("image_layer"):
+        if part.driver not in named:
+            named[part.driver] = {}
+            with suppress(LayerviewError):
+                tags = root.tags(part.driver).items()
+                named[part.driver] = {name: str(image_id) for name, image_id in tags}
+        if len({named[part.driver].get(owner, owner) for owner in part.owners}) > 1:
+            shared.add(part.path)
+    return shared
+
+
+def _since_fields(
+    found: Account, saved: SavedAccount, changed: list[Changed], file: str
 ) -> dict[str, object]:
-    document = account_fields(found, time)
-    document["parts"] = [
-        part_fields(part) | {"remedy": ways.way(part) or None} for part in _wanted(found, arguments)
-    ]
-    if saved is not None:
-        document["since"] = {
-            "file": arguments.since,
-            "time": saved.time or None,
-            "total_bytes": saved.account.total_bytes,
-            "bytes": found.total_bytes - saved.account.total_bytes,
-            "changes": [_change_fields(one) for one in changed],
-        }
-    return document
+    return {
+        "file": file,
+        "time": saved.time or None,
+        "total_bytes": saved.account.total_bytes,
+        "bytes": found.total_bytes - saved.account.total_bytes,
+        "changes": [_change_fields(one) for one in changed],
+    }
 
 
 def _change_fields(one: Changed) -> dict[str, object]:
@@ -175,7 +189,7 @@ def _wanted(found: Account, arguments: argparse.Namespace) -> list[Part]:
 # Tables --------------------------------------------------------------------------------------
 
 
-def _print(found: Account, ways: SafeWays, arguments: argparse.Namespace) -> None:
+def _print(found: Account, ways: SafeWays, shared: set[str], arguments: argparse.Namespace) -> None:
     def size(count: int) -> str:
         return format_size(count, binary=arguments.binary)
 
@@ -188,13 +202,19 @@ def _print(found: Account, ways: SafeWays, arguments: argparse.Namespace) -> Non
         if parts and (not arguments.kind or kind in arguments.kind):
             held = sum(part.bytes for part in parts)
             rows.append([LABELS[kind], str(len(parts)), size(held), _share(held, total)])
+            if kind == "image_layer":
+                for label, several in (("of one image", False), ("shared", True)):
+                    own = [part.bytes for part in parts if (part.path in shared) is several]
+                    rows.append([f"  {label}", str(len(own)), size(sum(own)), ""])
     table(rows, right=(1, 2, 3))
     _print_mounts(found, arguments)
     wanted = sorted(_wanted(found, arguments), key=lambda part: (-part.bytes, part.path))
     shown = wanted if arguments.verbose else wanted[:_LARGEST]
     print("\nEach:\n" if len(shown) == len(wanted) else "\nThe largest:\n")
     _print_parts(shown, arguments)
-    _print_ways(wanted, ways, arguments)
+    if orphans := [part for part in wanted if part.kind == "orphan"]:
+        _print_orphans(orphans, ways, arguments)
+    _print_others(wanted, ways, arguments)
 
 
 def _print_mounts(found: Account, arguments: argparse.Namespace) -> None:
@@ -222,12 +242,13 @@ def _print_parts(parts: Sequence[Part], arguments: argparse.Namespace) -> None:
 
 
 def _short(part: Part) -> str:
-    """Return a part's name, an ID of the engine's in the length in which it prints one."""
-    name = printable(part.name)
-    base = name.removesuffix("-init")
-    if len(base) == 64 and not base.strip("0123456789abcdef"):
-        return base[:12] + name[len(base) :]
-    return name
+    """Return a part's name for a table."""
+    return _cut(part.name)
+
+
+def _cut(text: str) -> str:
+    """Cut IDs to the length in which engines print them."""
+    return _ID.sub(lambda found: found[0][:12], printable(text))
 
 
 def _whose(part: Part) -> str:
@@ -236,29 +257,33 @@ def _whose(part: Part) -> str:
     return owners + more if owners else printable(part.note)
 
 
-def _print_ways(parts: Sequence[Part], ways: SafeWays, arguments: argparse.Namespace) -> None:
-    orphans = [part for part in parts if part.kind == "orphan"]
-    if orphans:
-        held = format_size(sum(part.bytes for part in orphans), binary=arguments.binary)
-        print(f"\nOrphans, {held}: no image, container or build cache refers to them\n")
-        for part in orphans:
-            note = f"   {printable(part.note)}" if part.note else ""
-            size = format_size(part.bytes, binary=arguments.binary)
-            print(f"  {size:>9}   {printable(part.path)}{note}")
-            way = ways.way(part)
-            if way and not ways.own:
-                print(f"{'':14}-> {way}")
-        if ways.own:
-            print(f"\n  -> {ways.way(orphans[0])} deletes them, after asking")
+def _print_orphans(orphans: Sequence[Part], ways: SafeWays, arguments: argparse.Namespace) -> None:
+    held = format_size(sum(part.bytes for part in orphans), binary=arguments.binary)
+    print(f"\nOrphans, {held}: no image, container or build cache refers to them\n")
+    helped: dict[str, list[str]] = {}
+    for part in orphans:
+        size = format_size(part.bytes, binary=arguments.binary)
+        print(f"  {size:>9}   {printable(part.path)}\n{'':14}{printable(part.note)}")
+        way = ways.steps(part)
+        if way is not None:
+            commands = helped.setdefault(way.words, [])
+            commands += [command for command in way.commands if command not in commands]
+    for words, commands in helped.items():
+        print(f"\n  {words}")
+        for command in commands:
+            print(f"    {command}")
+
+
+def _print_others(parts: Sequence[Part], ways: SafeWays, arguments: argparse.Namespace) -> None:
+    """Say what else a person may want to have back."""
+    several: dict[str, list[Part]] = {}
+    for part in parts:
+        if part.kind in _TOLD and part.entries > 1 and (way := ways.way(part)):
+            several.setdefault(way, []).append(part)
     lines = []
-    for kind in _TOLD:
-        several: dict[str, list[Part]] = {}
-        for part in parts:
-            if part.kind == kind and part.entries > 1 and (way := ways.way(part)):
-                several.setdefault(way, []).append(part)
-        for way, held_by in several.items():
-            size = format_size(sum(part.bytes for part in held_by), binary=arguments.binary)
-            lines.append(f"  {size:>9}   {_what(held_by)}: {way}")
+    for way, held_by in several.items():
+        size = format_size(sum(part.bytes for part in held_by), binary=arguments.binary)
+        lines.append(f"  {size:>9}   {_what(held_by)}: {way}")
     if lines:
         print("\nWhat else can be had back:\n")
         shown = lines if arguments.verbose else lines[:_LARGEST]
@@ -273,7 +298,7 @@ def _what(parts: Sequence[Part]) -> str:
         return f"volume {_short(parts[0])}, which no container mounts"
     if kind == "build_cache":
         return "build cache"
-    return printable(parts[0].path) if len(parts) == 1 else f"{len(parts)} temporary things"
+    return _cut(parts[0].path) if len(parts) == 1 else f"{len(parts)} temporary things"
 
 
 def _print_changes(
@@ -291,25 +316,24 @@ def _print_changes(
     if not changed:
         print("\nNothing changed.")
         return
-    rows = [["CHANGE", "SIZE", "TYPE", "NAME", "WHOSE", ""]]
+    rows = [["CHANGE", "HOW", "SIZE", "TYPE", "NAME", "WHOSE"]]
     shown = changed
     if not arguments.verbose and len(changed) > 2 * _LARGEST:
         shown = [*changed[:_LARGEST], *changed[-_LARGEST:]]
     for one in shown:
         kind = f"{one.was} -> {one.part.kind}" if one.was else one.part.kind
-        word = "" if one.word in ("grew", "shrank") else one.word
         rows.append(
             [
                 _signed(one.bytes, size(abs(one.bytes))),
+                one.word,
                 size(one.after),
                 kind,
                 _short(one.part),
                 _whose(one.part),
-                word,
             ]
         )
     print()
-    table(rows, right=(0, 1), cut=4)
+    table(rows, right=(0, 2), cut=5)
     if len(shown) < len(changed):
         print(f"\nand {len(changed) - len(shown)} smaller ones: -v shows all")
 

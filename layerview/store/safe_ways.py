@@ -5,13 +5,26 @@ from __future__ import annotations
 import os
 import shlex
 from functools import cached_property
+from typing import NamedTuple
 
 from layerview.store.account import Part
 from layerview.store.area import is_own
 from layerview.store.data_root import DataRoot
 from layerview.store.driver_homes import HOMES, REMOVING
 from layerview.store.references import Records
+from layerview.store.root_paths import driver_names
 from layerview.text import printable
+
+
+class Way(NamedTuple):
+    """What frees a part's space without harm."""
+
+    words: str
+    commands: tuple[str, ...] = ()
+    """To be run after what the words say, one after the other."""
+
+    def __str__(self) -> str:
+        return self.words + " and then".join(f" `{command}`" for command in self.commands)
 
 
 class SafeWays:
@@ -25,19 +38,26 @@ class SafeWays:
 
     def way(self, part: Part) -> str:
         """Say in a line what frees a part's space without harm; "" where nothing need be said."""
+        return str(self.steps(part) or "")
+
+    def steps(self, part: Part) -> Way | None:
+        """Say what frees a part's space without harm; None where nothing need be said."""
         if part.kind == "orphan":
-            return self._prune("--orphans") if self.own else self._orphan(part)
+            return self._own_orphan() if self.own else self._orphan(part)
         if part.kind == "volume" and not part.owners:
             word = "layerview" if self.own else "docker"
-            return f"if its data is not needed: `{word} volume rm {_quoted(part.name)}`"
+            command = f"{word} volume rm {_quoted(part.name)}"
+            return Way("if its data is not needed:", (command,))
         if part.kind == "build_cache":
-            return "`docker builder prune` deletes what no build uses"
+            return Way("deletes what no build uses:", ("docker builder prune",))
         if part.kind == "temporary":
-            return self._temporary(part)
-        return ""
+            said = self._temporary(part)
+            return Way(said) if said else None
+        return None
 
-    def _prune(self, word: str) -> str:
-        return f"`layerview prune {word} --root {_quoted(self._root.path)}`"
+    def _own_orphan(self) -> Way:
+        command = f"layerview prune --orphans --root {_quoted(self._root.path)}"
+        return Way("deletes them, after asking:", (command,))
 
     def _temporary(self, part: Part) -> str:
         if self.own:
@@ -49,19 +69,21 @@ class SafeWays:
             return "a restart of the engine finishes the deletion"
         return ""
 
-    def _orphan(self, part: Part) -> str:
+    def _orphan(self, part: Part) -> Way:
         """Docker has no command for it: what it does not know it does not prune."""
         idle = self._records.drivers[part.driver].idle.get(part.id)
         if idle is not None and idle.why == "removing":
-            return "a restart of the engine finishes the deletion that was interrupted"
+            return Way("a restart of the engine finishes the deletion that was interrupted")
         folders = [path for path in self._folders(part) if os.path.lexists(path)]
-        delete = f"`rm -r {_quoted(*folders)}`"
+        # Whatever is mounted there still is not the orphan's.
+        remove = "rm -r --one-file-system"
+        commands = [f"{remove} {_quoted(*folders)}"]
         if part.driver == "btrfs":
-            delete = f"`btrfs subvolume delete {_quoted(*folders)}`"
+            commands = [f"btrfs subvolume delete {_quoted(*folders)}"]
         if idle is not None:
             # The record first: without its folder it would have the engine count on nothing.
-            delete = f"`rm -r {_quoted(idle.record)}` and then {delete}"
-        return f"stop the engine, run this again, and if it is still an orphan, {delete}"
+            commands.insert(0, f"{remove} {_quoted(idle.record)}")
+        return Way("stop the engine, run this again, and if it is still an orphan:", (*commands,))
 
     def _folders(self, part: Part) -> list[str]:
         home = HOMES.get(part.driver)
@@ -72,7 +94,7 @@ class SafeWays:
 
     @cached_property
     def _records(self) -> Records:
-        return Records(self._root, HOMES)
+        return Records(self._root, driver_names(self._root))
 
 
 def _quoted(*paths: str) -> str:
