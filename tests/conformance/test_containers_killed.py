@@ -94,13 +94,14 @@ def test_a_kill_at_any_file_operation(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    root, before_root = place / "area", place / "before"
-    first, *more = COMMANDS[command]
-    if first == "volume":
-        more = [more[0], "--root", str(root), *more[1:]]
-        words = [first, *more]
-    else:
-        words = [first, "--root", str(root), *more]
+    roots = place / "one/area", place / "two/area"
+    before_root = place / "before"
+
+    def words_for(root: Path) -> list[str]:
+        first, *more = COMMANDS[command]
+        at = 1 if first == "volume" else 0
+        return [first, *more[:at], "--root", str(root), *more[at:]]
+
     image = archives.docker_archive(tmp_path / "a.tar", archives.image(BOX, tags=["a:1"]))
     for each in (
         ["load", "-i", str(image), "--driver", driver],
@@ -116,44 +117,40 @@ def test_a_kill_at_any_file_operation(
             assert main(["rm", "-v", "--root", str(before_root), each]) == 0
         assert main(["volume", "rm", "--root", str(before_root), "data"]) == 0
 
-    def ready() -> None:
-        """Bring the area back to where the command begins."""
+    def ready(root: Path) -> list[str]:
+        """Bring an area to where the command begins; return its words."""
         store.clear(root)
+        root.parent.mkdir(exist_ok=True)
         subprocess.run(["cp", "-a", before_root, root], check=True)
+        return words_for(root)
 
-    ready()
-    before = snapshot(root)
-    assert main(words) == 0
-    after = snapshot(root)
+    begins = ready(roots[0])
+    before = snapshot(roots[0])
+    assert main(begins) == 0
+    after = snapshot(roots[0])
     assert before != after
 
     kills = 0
-    for call in CALLS:
-        step = 1 if os.environ.get("LAYERVIEW_KILLS") == "all" else STEPS.get(call, 1)
-        for number in range(1, 1000, step):
-            ready()
-            ended = killer.run(words, call, number)
-            if ended != -9:
-                assert ended == 0, (call, number)
-                break
-            kills += 1
-            where = f"{command} killed at {call} {number}"
-            assert store.problems(root) == [], where
-            now = snapshot(root)[0]
-            assert now in (before[0], after[0]), where
-            again = main(words)
-            said = capsys.readouterr().err
-            if again:
-                # It was done but for its end.
-                assert now == after[0], (where, said)
-                assert "taken by" in said or "has no" in said, (where, said)
-            assert store.problems(root) == [], where
-            assert areas.repaired(root) == [], where
-            assert snapshot(root) == after, where
-            assert leftovers(root) == [], where
-            documents = list(root.glob("containers/*/config.v2.json"))
-            assert all(json.loads(path.read_bytes())["ID"] for path in documents), where
-            assert containers.of(root) == {path.parent.name for path in documents}, where
+    for killed in killer.each(roots, ready, CALLS, STEPS):
+        root, where = killed.root, f"{command} {killed.where}"
+        assert killed.ended == -9, where
+        kills += 1
+        assert store.problems(root) == [], where
+        now = snapshot(root)[0]
+        assert now in (before[0], after[0]), where
+        again = main(words_for(root))
+        said = capsys.readouterr().err
+        if again:
+            # It was done but for its end.
+            assert now == after[0], (where, said)
+            assert "taken by" in said or "has no" in said, (where, said)
+        assert store.problems(root) == [], where
+        assert areas.repaired(root) == [], where
+        assert snapshot(root) == after, where
+        assert leftovers(root) == [], where
+        documents = list(root.glob("containers/*/config.v2.json"))
+        assert all(json.loads(path.read_bytes())["ID"] for path in documents), where
+        assert containers.of(root) == {path.parent.name for path in documents}, where
     capsys.readouterr()
     assert kills > 10
     print(f"{command}, {driver}: {kills} kills")

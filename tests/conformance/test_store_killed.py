@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -43,6 +44,16 @@ pytestmark = [
 ]
 
 
+@dataclass(frozen=True)
+class Killed:
+    """What a kill left."""
+
+    root: Path
+    ended: int
+    """How the command ended."""
+    where: str
+
+
 class Killer:
     """Starts commands, each to be killed at its Nth system call of a kind."""
 
@@ -59,9 +70,43 @@ class Killer:
         assert self._server.stdout is not None
         self._asked: IO[str] = self._server.stdin
         self._said: IO[str] = self._server.stdout
+        self._tracer: subprocess.Popen[bytes]
 
-    def run(self, words: list[str], call: str, number: int) -> int:
-        """Run a command; return how it ended."""
+    def each(
+        self,
+        places: tuple[Path, Path],
+        ready: Callable[[Path], list[str]],
+        calls: Iterable[str],
+        steps: Mapping[str, int],
+    ) -> Iterator[Killed]:
+        """Kill a command at each system call of each kind in turn, as long as it makes them.
+
+        While one area is looked at, the next kill goes on in the other.
+
+        Args:
+            places: where the two areas are.
+            ready: brings an area to where the command begins; returns the command's words.
+            calls: the kinds of system calls.
+            steps: of some kinds only every so many are taken.
+        """
+        for call in calls:
+            step = 1 if os.environ.get("LAYERVIEW_KILLS") == "all" else steps.get(call, 1)
+            here, there = places
+            self._start(ready(here), call, 1)
+            for number in range(1, 1000, step):
+                ended = self._end()
+                self._start(ready(there), call, number + step)
+                try:
+                    if not ended:
+                        break
+                    yield Killed(here, ended, f"killed at {call} {number}")
+                except BaseException:
+                    self._end()
+                    raise
+                here, there = there, here
+            self._end()
+
+    def _start(self, words: list[str], call: str, number: int) -> None:
         go = self._folder / "go"
         go.unlink(missing_ok=True)
         self._asked.write(json.dumps({"words": words, "go": str(go)}) + "\n")
@@ -82,10 +127,13 @@ class Killer:
                 pytest.skip(f"strace may not trace here: {tracer.stderr.read()!r}")
             time.sleep(0.001)
         go.touch()
+        self._tracer = tracer
+
+    def _end(self) -> int:
         ended = int(self._said.readline())
-        tracer.wait()
-        assert tracer.stderr is not None
-        tracer.stderr.close()
+        self._tracer.wait()
+        assert self._tracer.stderr is not None
+        self._tracer.stderr.close()
         return ended
 
     def close(self) -> None:
@@ -167,60 +215,55 @@ def test_a_kill_at_any_file_operation(
     command: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    root, before_root = place / "area", place / "before"
+    roots = place / "one/area", place / "two/area"
+    before_root = place / "before"
     both, base = images
-    words = {
+    begins = {
         "first load": ["load", "-i", both, "--driver", driver],
         "second load": ["load", "-i", both, "--driver", driver],
         "rmi": ["rmi", "a:1"],
         "tag": ["tag", "a:1", "c:1"],
     }[command]
-    words += ["--root", str(root)]
 
-    def ready() -> None:
-        """Bring the area back to where the command begins."""
+    def ready(root: Path) -> list[str]:
+        """Bring an area to where the command begins; return its words."""
         clear(root)
+        root.parent.mkdir(exist_ok=True)
         if before_root.exists():
             subprocess.run(["cp", "-a", before_root, root], check=True)
+        return [*begins, "--root", str(root)]
 
     if command != "first load":
         loads = [base] if command == "second load" else [base, both]
         for image in loads:
             assert main(["load", "-i", image, "--driver", driver, "--root", str(before_root)]) == 0
-    ready()
-    before = snapshot(root)
+    words = ready(roots[0])
+    before = snapshot(roots[0])
     assert main(words) == 0
-    after = snapshot(root)
+    after = snapshot(roots[0])
     assert before != after
 
     kills = 0
-    for call in CALLS:
-        step = 1 if os.environ.get("LAYERVIEW_KILLS") == "all" else STEPS.get(call, 1)
-        for number in range(1, 1000, step):
-            ready()
-            ended = killer.run(words, call, number)
+    for killed in killer.each(roots, ready, CALLS, STEPS):
+        root, where = killed.root, f"{command} {killed.where}"
+        if killed.ended != -9:
             # What tries overlay2 is a process of its own: the command survives it, and says so.
-            tried = ended == 1 and driver == "overlay2" and command == "first load"
-            if ended != -9 and not tried:
-                assert ended == 0, (call, number)
-                break
-            if tried:
-                assert list(place.rglob(".layerview-probe-*")) == [], (call, number)
-            kills += 1
-            where = f"{command} killed at {call} {number}"
-            assert problems(root) == [], where
-            names, _, _ = snapshot(root)
-            assert names in (before[0], after[0]), where
-            again = main(words)
-            if command == "rmi" and names == after[0] and again:
-                # It was done but for its end: then there is nothing left to remove.
-                assert "has no image a:1" in capsys.readouterr().err
-            else:
-                assert again == 0, (where, capsys.readouterr().err)
-            assert problems(root) == [], where
-            assert areas.repaired(root) == []
-            assert snapshot(root) == after, where
-            assert leftovers(root) == [], where
+            assert (killed.ended, driver, command) == (1, "overlay2", "first load"), where
+            assert list(root.parent.rglob(".layerview-probe-*")) == [], where
+        kills += 1
+        assert problems(root) == [], where
+        names, _, _ = snapshot(root)
+        assert names in (before[0], after[0]), where
+        again = main([*begins, "--root", str(root)])
+        if command == "rmi" and names == after[0] and again:
+            # It was done but for its end: then there is nothing left to remove.
+            assert "has no image a:1" in capsys.readouterr().err
+        else:
+            assert again == 0, (where, capsys.readouterr().err)
+        assert problems(root) == [], where
+        assert areas.repaired(root) == []
+        assert snapshot(root) == after, where
+        assert leftovers(root) == [], where
     capsys.readouterr()
     assert kills > (10 if command == "tag" else 30)
     print(f"{command}, {driver}: {kills} kills")
