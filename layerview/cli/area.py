@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from layerview.errors import LayerviewError, NamespaceError
 from layerview.store.area import Area, default_root
 from layerview.text import printable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 

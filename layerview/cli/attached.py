@@ -7,10 +7,10 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from layerview.errors import LayerviewError, UsageError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from layerview.containers.life import Containers
     from layerview.containers.plan import Started

@@ -7,10 +7,14 @@ image is the container's, `--rm=false`, `-dit`; and they start in a quarter of t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, NoReturn
 
 from layerview.errors import UsageError
+from layerview.records import Record
 from layerview.text import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 _TRUTHS = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
@@ -20,7 +24,7 @@ _WIDTH = 28
 """Where the help's right column begins."""
 
 
-class _Flag(NamedTuple):
+class _Flag(Record):
     names: tuple[str, ...]
     about: str
     metavar: str

@@ -46,7 +46,8 @@ def choose_driver_of(root: str, wanted: str | None, *, trial: bool = True) -> st
         wanted: what is asked for.
         trial: whether one that the area has not is tried: what is not to be mounted need not be.
     """
-    from layerview.drivers.probe import choose_driver, make_driver
+    from layerview.drivers.by_name import make_driver
+    from layerview.drivers.probe import choose_driver
 
     name = wanted or os.environ.get("LAYERVIEW_DRIVER", "")
     if name and not trial:

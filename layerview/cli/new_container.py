@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from layerview.cli.flags import Flags, Values, natural
 from layerview.containers.plan import MountWish, Options
 from layerview.errors import NotFoundError, UsageError
 from layerview.text import printable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from layerview.store.area import Area
 

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from layerview.cli.area import in_area, say
 from layerview.cli.attached import check_terminal, start_and_follow
@@ -23,6 +22,7 @@ from layerview.containers.plan import Options, StartError
 from layerview.errors import LayerviewError, NamespaceError, NotFoundError, UsageError
 from layerview.sizes import format_size
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from layerview.containers.life import Containers, Created
     from layerview.containers.plan import Started

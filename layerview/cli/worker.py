@@ -29,7 +29,7 @@ _BEFOREHAND = (
     "layerview.containers.listing",
     "layerview.containers.mounting",
     "layerview.containers.talk",
-    "layerview.drivers.probe",
+    "layerview.drivers.by_name",
     "layerview.drivers.overlay2",
     "layerview.drivers.vfs",
     "layerview.store.writing",

@@ -23,7 +23,6 @@ import termios
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from layerview.containers import rootfs, seccomp, shim
 from layerview.containers.calls import (
@@ -49,7 +48,10 @@ from layerview.errors import LayerviewError
 from layerview.store.liveness import boot_id
 from layerview.text import printable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
     from layerview.drivers.base import Driver
 
 _SOCKET = "shim"

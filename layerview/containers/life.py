@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple
 
 from layerview.containers.names import check_name, new_id, random_name
 from layerview.containers.plan import ExecPlan, Options, Plan, Started, StartError
@@ -17,6 +16,7 @@ from layerview.containers.spec import DEFAULT_STOP_SIGNAL, environment, settle, 
 from layerview.errors import LayerviewError, NotFoundError
 from layerview.oci.fields import Fields
 from layerview.progress import QUIET, Progress
+from layerview.records import Record
 from layerview.store.containers import (
     NameInUse,
     NewContainer,
@@ -33,6 +33,7 @@ from layerview.store.liveness import kill
 from layerview.store.locks import without_engine
 from layerview.text import printable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from layerview.containers.log import Line
     from layerview.containers.talk import Attached, Exec, Shim
@@ -49,7 +50,7 @@ _NAMES = 6
 """Names that are made up before a number is put behind one."""
 
 
-class Created(NamedTuple):
+class Created(Record):
     """A container that was made."""
 
     id: str
@@ -60,7 +61,7 @@ class Created(NamedTuple):
     notes: Sequence[str] = ()
 
 
-class Removed(NamedTuple):
+class Removed(Record):
     """What went with a container, and what stayed."""
 
     id: str
@@ -104,7 +105,7 @@ class Containers:
 
     def _driver(self, name: str) -> Driver:
         if name not in self._drivers:
-            from layerview.drivers.probe import make_driver
+            from layerview.drivers.by_name import make_driver
 
             self._drivers[name] = make_driver(name, self.area.root)
         return self._drivers[name]

@@ -7,9 +7,9 @@ all of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from layerview.errors import LayerviewError
+from layerview.records import Record
 
 
 class StartError(LayerviewError):
@@ -26,7 +26,7 @@ class StartError(LayerviewError):
         self.code = code
 
 
-class MountWish(NamedTuple):
+class MountWish(Record):
     """A mount as `-v` or `--mount` asks for it."""
 
     kind: str
@@ -42,7 +42,7 @@ class MountWish(NamedTuple):
     """Make a bind's missing folder outside, as -v does and --mount does not."""
 
 
-class Options(NamedTuple):
+class Options(Record):
     """What a call asks of a new container, beyond the image."""
 
     args: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class Options(NamedTuple):
     driver: str | None = None
 
 
-class Bind(NamedTuple):
+class Bind(Record):
     """A folder or file of the machine that shows in the container."""
 
     source: str
@@ -82,7 +82,7 @@ class Bind(NamedTuple):
     """"bind", or "tmpfs": an empty folder in memory, without a source."""
 
 
-class Plan(NamedTuple):
+class Plan(Record):
     """All that a start needs; the rest is on disk."""
 
     id: str
@@ -117,7 +117,7 @@ class Plan(NamedTuple):
     """The layer goes with the container: nothing of it need reach the disk."""
 
 
-class ExecPlan(NamedTuple):
+class ExecPlan(Record):
     """A command for a running container."""
 
     args: tuple[str, ...]
@@ -129,7 +129,7 @@ class ExecPlan(NamedTuple):
     columns: int = 0
 
 
-class Started(NamedTuple):
+class Started(Record):
     """What a start came to."""
 
     pid: int

@@ -8,11 +8,14 @@ import os
 import signal
 import stat
 from contextlib import suppress
-from typing import NoReturn
 
 from layerview.containers.plan import StartError
 from layerview.drivers.mounts import libc
 from layerview.text import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _MOST_INTERPRETERS = 6
 """As many as the kernel goes through, and one more."""

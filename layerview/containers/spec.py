@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from layerview.containers.plan import MountWish, Options, StartError
 from layerview.errors import UsageError
 from layerview.oci.config import ImageConfig
 from layerview.oci.fields import Fields
+from layerview.records import Record
 from layerview.text import printable
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_STOP_SIGNAL = "SIGTERM"
 
 
-class Settings(NamedTuple):
+class Settings(Record):
     """What a container runs with, as config.v2.json keeps it (moby, api/types/container)."""
 
     path: str

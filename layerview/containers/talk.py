@@ -10,12 +10,12 @@ import socket
 import struct
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from layerview.containers.plan import StartError
 from layerview.errors import LayerviewError, NotFoundError
 from layerview.text import printable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 

@@ -6,18 +6,22 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from typing import TYPE_CHECKING, Protocol
 
 from layerview.errors import FormatError, NotFoundError
 from layerview.layer.whiteouts import Whiteouts
 from layerview.progress import QUIET, Progress
 from layerview.text import LOWER_CASE, consists_of, is_hex, printable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from layerview.layer.apply import Applied
     from layerview.layer.tar_split import TarSplitWriter
     from layerview.layer.tree_changes import Change
     from layerview.layer.windows import Readable
+else:
+    Protocol = object
 
 
 class Driver(Protocol):

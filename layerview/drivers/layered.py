@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Protocol
 
 from layerview.drivers.base import Driver, naive_changes, naive_diff, need
 from layerview.drivers.below import Below, copy_attributes, is_opaque
@@ -17,11 +16,16 @@ from layerview.layer.whiteouts import Whiteouts
 from layerview.progress import Progress
 from layerview.text import printable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from layerview.layer.apply import Applied
     from layerview.layer.tar_split import TarSplitWriter
     from layerview.layer.tree_changes import Change
     from layerview.layer.windows import Readable
+else:
+    Protocol = object
 
 
 class Layered(Driver, Protocol):

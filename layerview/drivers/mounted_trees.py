@@ -8,18 +8,18 @@ import time
 from _thread import allocate_lock
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
 
 from layerview.drivers.base import is_folder
 from layerview.drivers.mounts import detach, mount_points
 from layerview.errors import LayerviewError
 from layerview.layer.beneath import OPEN_FOLDER
+from layerview.records import Record
 
 _MOMENT = 1.0
 """Seconds in which who has ended lets go of its layer."""
 
 
-class Places(NamedTuple):
+class Places(Record):
     """Where a layer's tree is mounted, and what is locked for that."""
 
     folder: str

@@ -10,13 +10,16 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from layerview import errors
 from layerview.drivers.mounts import MS_REC, MS_SLAVE, libc, mount, unshare
 from layerview.errors import LayerviewError, NamespaceError
+from layerview.records import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from layerview.layer.apply import Owners
 
 _CLONE_NEWNS = 0x00020000
@@ -297,7 +300,7 @@ def _map_by_program(program: str, child: int, own: int, ranges: Sequence[tuple[i
     return done.returncode == 0
 
 
-class MappedOwners(NamedTuple):
+class MappedOwners(Record):
     """The ids that a file can be given here; see layer.apply.Owners."""
 
     users: tuple[tuple[int, int], ...]

@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from layerview.drivers.base import (
     check_id,
@@ -51,6 +50,7 @@ from layerview.layer.whiteouts import Whiteouts
 from layerview.progress import QUIET, Progress
 from layerview.text import consists_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from layerview.layer.apply import Applied
     from layerview.layer.tar_split import TarSplitWriter

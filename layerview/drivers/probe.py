@@ -8,9 +8,9 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import NamedTuple
 
 from layerview.drivers.base import Driver
+from layerview.drivers.by_name import make_driver
 from layerview.drivers.copying import FICLONE
 from layerview.drivers.file_systems import file_system
 from layerview.drivers.kernel_aufs import has_kernel_aufs
@@ -22,7 +22,8 @@ from layerview.drivers.namespace import (
     namespace_limit,
 )
 from layerview.drivers.removal import remove_tree
-from layerview.errors import LayerviewError, UsageError
+from layerview.errors import LayerviewError
+from layerview.records import Record
 
 _CAP_SYS_ADMIN = 21
 _FUSE = "/dev/fuse"
@@ -31,7 +32,7 @@ _Trial = Callable[[str, str, bool], tuple[str, str] | None]
 """Tries a driver in a scratch folder on a place, in a user namespace or not: what hinders it."""
 
 
-class Finding(NamedTuple):
+class Finding(Record):
     """What was found out about a driver."""
 
     name: str
@@ -54,12 +55,12 @@ def probe(root: str) -> list[Finding]:
     Args:
         root: the area; where it is not there yet, the nearest folder above it is tried.
     """
-    place = _place(root)
+    place = nearest_place(root)
     found = [
         _overlay2(place),
         _aufs(place),
         _vfs(place),
-        *_planned(place),
+        *planned(place),
     ]
     default = next((finding.name for finding in found if finding.works), "")
     return [
@@ -76,31 +77,6 @@ def probe(root: str) -> list[Finding]:
     ]
 
 
-def make_driver(name: str, root: str) -> Driver:
-    """Return a driver by its name, tried or not.
-
-    Raises:
-        UsageError: when there is none of that name.
-        LayerviewError: when it is not bundled yet, with what would be needed.
-    """
-    if name == "overlay2":
-        from layerview.drivers.overlay2 import Overlay2
-
-        return Overlay2(root)
-    if name == "aufs":
-        from layerview.drivers.aufs import Aufs
-
-        return Aufs(root)
-    if name == "vfs":
-        from layerview.drivers.vfs import Vfs
-
-        return Vfs(root)
-    for finding in _planned(_place(root)):
-        if finding.name == name:
-            raise LayerviewError(f"driver {name}: {finding.reason}; {finding.remedy}")
-    raise UsageError(f"no storage driver is called {name[:40]!r}: overlay2, aufs and vfs are")
-
-
 def choose_driver(root: str, wanted: str | None) -> Driver:
     """Return the driver that is asked for, by the call or by LAYERVIEW_DRIVER, else the best.
 
@@ -112,20 +88,20 @@ def choose_driver(root: str, wanted: str | None) -> Driver:
     trials = {"overlay2": _overlay2, "aufs": _aufs, "vfs": _vfs}
     if name:
         driver = make_driver(name, root)
-        finding = trials[name](_place(root))
+        finding = trials[name](nearest_place(root))
         if not finding.works:
             raise LayerviewError(f"driver {name}: {finding.reason}; {finding.remedy}")
         return driver
     findings = []
     for each, trial in trials.items():
-        finding = trial(_place(root))
+        finding = trial(nearest_place(root))
         if finding.works:
             return make_driver(each, root)
         findings.append(finding)
     raise LayerviewError(f"no storage driver works on {root}: {findings[-1].reason}")
 
 
-def _place(root: str) -> str:
+def nearest_place(root: str) -> str:
     """Return the nearest folder that is there, and no engine's: nothing is written in those."""
     place = os.path.realpath(root)
     if os.path.lexists(os.path.join(place, "image")) and not os.path.lexists(
@@ -399,7 +375,7 @@ def _refused(place: str) -> tuple[str, str] | None:
 # --- those to come ---
 
 
-def _planned(place: str) -> list[Finding]:
+def planned(place: str) -> list[Finding]:
     """Say what the other drivers of Docker's lack: first of all, layerview's part."""
     checks: list[tuple[str, str, Callable[[], str], str]] = [
         (

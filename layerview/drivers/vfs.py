@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 from layerview.drivers.base import (
     check_id,
@@ -30,6 +29,7 @@ from layerview.layer.beneath import OPEN_FOLDER
 from layerview.layer.whiteouts import Whiteouts
 from layerview.progress import QUIET, Progress
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from layerview.layer.apply import Applied
     from layerview.layer.tar_split import TarSplitWriter

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, overload
 
 from layerview.oci.digest import Digest
 from layerview.oci.fields import Fields, load_json
+from layerview.records import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from layerview.oci.platform import Platform
 
 
-class History(NamedTuple):
+class History(Record):
     """One step of an image's history; `created` is the recorded text (RFC 3339)."""
 
     created: str | None = None
@@ -43,7 +44,7 @@ class History(NamedTuple):
         )
 
 
-class ImageConfig(NamedTuple):
+class ImageConfig(Record):
     """The config of one image; `config` is what its containers run with, as it stands.
 
     `architecture` and `os` may be empty: the specification needs them, but Docker leaves them
@@ -102,7 +103,7 @@ class ImageConfig(NamedTuple):
         return Platform(self.os, self.architecture, self.variant, self.os_version)
 
 
-class HistoryRow(NamedTuple):
+class HistoryRow(Record):
     """A history entry beside its layer's number; either may be missing."""
 
     history: History | None
@@ -112,14 +113,6 @@ class HistoryRow(NamedTuple):
     def mismatch(self) -> bool:
         """Whether the entry claims a layer that the image does not have."""
         return self.layer is None and self.history is not None and not self.history.empty_layer
-
-
-@overload
-def pair_history(history: ImageConfig, layer_count: int | None = None) -> list[HistoryRow]: ...
-
-
-@overload
-def pair_history(history: Sequence[History], layer_count: int) -> list[HistoryRow]: ...
 
 
 def pair_history(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
 
 from layerview.errors import FormatError
 from layerview.oci.sha256 import sha256
+from layerview.records import Record
 from layerview.text import HEX_DIGITS, consists_of, printable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hashlib import _Hash
 
@@ -19,7 +20,7 @@ _HEX_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
 _LONGEST = 255
 
 
-class _Parts(NamedTuple):
+class _Parts(Record):
     algorithm: str
     hex: str
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from typing import NoReturn, cast
 
 from layerview.errors import FormatError
 from layerview.oci.digest import Digest
 from layerview.text import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
 """The longest manifest or config that is read; real ones are some kilobytes."""
@@ -32,7 +35,7 @@ def load_json(data: bytes, document: str, *, most: int = MAX_DOCUMENT_BYTES) -> 
         raise _fault(document, f"is longer than {most // 1024 // 1024} MiB")
     text = data.decode("utf-8", "replace")
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        value: object = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
         raise _fault(document, f"is not JSON: {error.msg} ({where})") from None
@@ -45,7 +48,7 @@ def load_json(data: bytes, document: str, *, most: int = MAX_DOCUMENT_BYTES) -> 
         raise _fault(document, "is nested too deeply") from None
     if _is_deep(value):
         raise _fault(document, "is nested too deeply")
-    return _without_surrogates(value) if "\\ud" in text.lower() else cast(object, value)
+    return _without_surrogates(value) if "\\ud" in text.lower() else value
 
 
 class Fields:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import NamedTuple
 
 from layerview.errors import FormatError
 from layerview.oci.digest import Digest
+from layerview.records import Record
 from layerview.text import printable
 
 DEFAULT_DOMAIN = "docker.io"
@@ -19,7 +19,7 @@ _LOCALHOST = "localhost"
 _LONGEST_PATH = 255
 
 
-class Reference(NamedTuple):
+class Reference(Record):
     """The full name of an image: `domain/path:tag@digest`, tag or digest or both.
 
     `domain` is empty in one case, which is Docker's too: a first part with a dot that cannot be

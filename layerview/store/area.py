@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from layerview.errors import FormatError, LayerviewError, NotFoundError
 from layerview.store.data_root import DataRoot
@@ -13,6 +12,7 @@ from layerview.store.durable import make_folders, named, read_small, refused, wr
 from layerview.store.locks import AreaLock, without_engine
 from layerview.text import printable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from layerview.store.writing import Writing
 

@@ -13,11 +13,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
 
 from layerview.errors import FormatError, LayerviewError, NotFoundError
 from layerview.oci.digest import Digest
 from layerview.oci.fields import MAX_DOCUMENT_BYTES, Fields, load_json
+from layerview.records import Record
 from layerview.store import volumes as volumes_of
 from layerview.store.container_files import (
     CONFIG,
@@ -55,6 +55,7 @@ from layerview.store.liveness import (
 from layerview.store.locks import flock
 from layerview.text import printable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from layerview.store.area import Area
     from layerview.store.writing import Writing
@@ -78,7 +79,7 @@ class ContainerRuns(LayerviewError):
     """The container lives, and must not for this."""
 
 
-class NewContainer(NamedTuple):
+class NewContainer(Record):
     """What a container is made with."""
 
     id: str

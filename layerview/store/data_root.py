@@ -13,7 +13,6 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from layerview.errors import (
     DamageError,
@@ -29,6 +28,7 @@ from layerview.oci.config import ImageConfig
 from layerview.oci.digest import Digest, chain_ids
 from layerview.oci.fields import MAX_DOCUMENT_BYTES, Fields, load_json
 from layerview.oci.reference import Reference
+from layerview.records import Record
 from layerview.store.container_files import CONFIG, HOST_CONFIG, NOTES
 from layerview.store.layout import (
     Layout,
@@ -49,7 +49,7 @@ _FIRST = ("overlay2", "fuse-overlayfs", "btrfs", "zfs", "aufs", "overlay", "devi
 _REMAPPED = r"\d{1,10}\.\d{1,10}"
 
 
-class ImageRecord(NamedTuple):
+class ImageRecord(Record):
     """An image that a data root holds."""
 
     driver: str
@@ -65,7 +65,7 @@ class ImageRecord(NamedTuple):
     """Its layers, base first."""
 
 
-class LayerRecord(NamedTuple):
+class LayerRecord(Record):
     """A layer that a data root holds."""
 
     driver: str
@@ -83,7 +83,7 @@ class LayerRecord(NamedTuple):
     """What is needed to make its tar again; None where there is none."""
 
 
-class ContainerRecord(NamedTuple):
+class ContainerRecord(Record):
     """A container that a data root holds."""
 
     id: str

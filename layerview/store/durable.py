@@ -6,10 +6,13 @@ import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO
 
 from layerview.errors import LayerviewError, NotFoundError
 from layerview.text import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import IO
 
 _SYNCS = 16
 """fsyncs at a time."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from layerview.errors import FormatError
 from layerview.oci.reference import Reference
+from layerview.records import Record
 from layerview.store.data_root import DataRoot, ImageRecord
 
 
-class Found(NamedTuple):
+class Found(Record):
     """An image, and whether it was called by a name or by its ID."""
 
     record: ImageRecord

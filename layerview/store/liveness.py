@@ -12,8 +12,8 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import NamedTuple
 
+from layerview.records import Record
 from layerview.store.locks import flock, live_engine
 from layerview.times import rfc3339
 
@@ -30,7 +30,7 @@ _TRIES = 20
 """Attempts to take a lock at least, however slow the machine is."""
 
 
-class Holder(NamedTuple):
+class Holder(Record):
     """What a lock's file says of who holds it, or held it last."""
 
     shim: int

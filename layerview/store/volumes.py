@@ -12,14 +12,15 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple
 
 from layerview.errors import FormatError, LayerviewError, NotFoundError, UsageError
 from layerview.oci.fields import load_json
+from layerview.records import Record
 from layerview.store.durable import make_folders, named, read_small, sync_folder
 from layerview.store.locks import flock
 from layerview.text import is_hex, printable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from layerview.store.area import Area
     from layerview.store.data_root import ContainerRecord, DataRoot
@@ -36,7 +37,7 @@ class VolumeInUse(LayerviewError):
     """A container has the volume mounted."""
 
 
-class Volume(NamedTuple):
+class Volume(Record):
     """A volume, and the containers that mention it."""
 
     name: str
@@ -212,7 +213,7 @@ def user(writing: Writing, name: str, *, but: str = "") -> str:
     return ""
 
 
-class Going(NamedTuple):
+class Going(Record):
     """A volume that is out of its place and is to be deleted."""
 
     folder: str

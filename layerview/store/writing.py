@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import TYPE_CHECKING
 
 from layerview.errors import DamageError, FormatError, LayerviewError, NotFoundError
 from layerview.oci.config import ImageConfig
@@ -30,16 +29,16 @@ from layerview.store.durable import (
 )
 from layerview.store.intents import Intent, Intents
 from layerview.store.layout import Layout, driver_id
-from layerview.store.repositories import Repositories
-from layerview.store.uses import Uses, image_layers, names
 from layerview.text import printable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from layerview.drivers.base import Driver
     from layerview.layer.windows import Readable
     from layerview.store.area import Area
     from layerview.store.containers import Making, NewContainer
     from layerview.store.locks import AreaLock
+    from layerview.store.uses import Uses
 
 MAX_LAYERS = 125
 """Layers of an image: Docker's layer store refuses more ("max depth exceeded")."""
@@ -86,7 +85,7 @@ class Writing:
             LayerviewError: when it does not work here.
         """
         if name not in self._drivers:
-            from layerview.drivers.probe import make_driver
+            from layerview.drivers.by_name import make_driver
 
             self._drivers[name] = make_driver(name, self.area.root)
         return self._drivers[name]
@@ -229,6 +228,8 @@ class Writing:
         return driver_id(read_small(path, 4096).decode("utf-8", "replace"), path)
 
     def _cache_ids(self, layout: Layout) -> set[str]:
+        from layerview.store.uses import names
+
         chains = names(layout.layers)
         return {self._cache_id(layout, Digest("sha256", chain)) for chain in chains}
 
@@ -269,6 +270,8 @@ class Writing:
 
     def tag(self, driver: str, reference: Reference, image_id: Digest) -> str | None:
         """Let a reference name an image; return the image ID that it named before, if another."""
+        from layerview.store.repositories import Repositories
+
         layout = self.layout(driver)
         with self.lock.hold():
             if not os.path.exists(layout.image(image_id)):
@@ -316,6 +319,8 @@ class Writing:
 
     def untag(self, driver: str, familiar: str) -> bool:
         """Take a reference away, as Docker prints it; whether it was there."""
+        from layerview.store.repositories import Repositories
+
         with self.lock.hold():
             repositories = Repositories(self.layout(driver))
             found = repositories.remove(familiar)
@@ -396,6 +401,8 @@ class Writing:
         Raises:
             LayerviewError: when an image can't be read, so that its layers are not known.
         """
+        from layerview.store.uses import Uses
+
         held: set[Digest] = set()
         for intent, live in self.intents.listed():
             own = any(intent.path == mine.path for mine in self._held)
@@ -514,6 +521,8 @@ class Writing:
             if undo(self, intent):
                 return f"cleared up after the making of container {intent.container[:12]}"
             return f"container {intent.container[:12]} was made, but for a note about it"
+        from layerview.store.repositories import Repositories
+
         assert intent.image is not None
         if Repositories(layout).of(intent.image):
             self.intents.drop(intent)
@@ -528,10 +537,13 @@ class Writing:
         layout = self.layout(intent.driver)
         # After a loss of power a record may be there whose files are not.
         torn = [chain for chain in intent.chains if self._is_torn(layout, chain)]
-        used = image_layers(layout) if torn else set()
-        for chain in torn:
-            if chain not in used:
-                _remove_folder(layout.layer(chain))
+        if torn:
+            from layerview.store.uses import image_layers
+
+            used = image_layers(layout)
+            for chain in torn:
+                if chain not in used:
+                    _remove_folder(layout.layer(chain))
         if intent.chains:
             self.collect(intent.driver, intent.chains, self.uses(intent.driver, ours=ours))
         kept = self._cache_ids(layout)

@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from layerview.drivers.base import Driver
-from layerview.drivers.probe import make_driver
+from layerview.drivers.by_name import make_driver
 from tests.conformance.engine_layers import as_docker_20_10
 
 KINDS = {"C": 0, "A": 1, "D": 2}

@@ -229,7 +229,7 @@ def words(change: Change) -> str:
 
 
 def driver_changes(area: Area, driver: str, mount_id: str, init_id: str) -> list[Change]:
-    from layerview.drivers.probe import make_driver
+    from layerview.drivers.by_name import make_driver
 
     return make_driver(driver, area.root).changes(mount_id, init_id)
 

@@ -24,10 +24,10 @@ import pytest
 
 from layerview.drivers.aufs import MAX_BRANCHES
 from layerview.drivers.base import Driver
+from layerview.drivers.by_name import make_driver
 from layerview.drivers.mounts import mount_points
 from layerview.drivers.namespace import mapped_owners
 from layerview.drivers.overlay2 import MAX_DEPTH
-from layerview.drivers.probe import make_driver
 from layerview.errors import LayerviewError, LimitError, NotFoundError
 from layerview.unionfs.serve import can_serve
 from tests.conformance.driver_lab import (

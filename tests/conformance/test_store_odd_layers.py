@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from layerview.drivers.probe import make_driver
+from layerview.drivers.by_name import make_driver
 from layerview.store.data_root import DataRoot
 from tests.support import archives, tars
 from tests.support.commands import Command

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from layerview.drivers.aufs import MAX_BRANCHES, Aufs
-from layerview.drivers.probe import make_driver
+from layerview.drivers.by_name import make_driver
 from layerview.errors import DamageError, FormatError, LimitError, NotFoundError
 from layerview.unionfs.serve import can_serve
 from tests.support import tars

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from layerview.drivers import namespace, probe
+from layerview.drivers.by_name import make_driver
 from layerview.drivers.mounts import mount_points
-from layerview.drivers.probe import choose_driver, make_driver
+from layerview.drivers.probe import choose_driver
 from layerview.errors import LayerviewError, UsageError
 from tests.drivers.people import as_user, readable_site, user
 from tests.support.commands import Command
