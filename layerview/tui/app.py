@@ -23,6 +23,8 @@ from layerview.tui.themes import DARK, LIGHT, THEMES, own_variables
 if TYPE_CHECKING:
     from layerview.sources.image import Image
     from layerview.sources.opening import ImageOpening
+    from layerview.tui.disk_places import DiskRoot
+    from layerview.tui.disk_reader import DiskReader, Document
     from layerview.tui.replay import ReplaySource
     from layerview.tui.screens.live_open import LiveChoice, LiveFound, LiveMissing
     from layerview.tui.widgets.chrome import AreaBar
@@ -62,7 +64,8 @@ class LayerviewApp(App[None]):
         Binding("T", "theme", "dark or light", show=False, id="app.theme"),
         Binding("1", "images", "images", show=False, id="app.images"),
         Binding("2", "containers", "containers", show=False, id="app.containers"),
-        Binding("3", "volumes", "volumes", show=False, id="app.volumes"),
+        Binding("3", "disk", "disk", show=False, id="app.disk"),
+        Binding("4", "volumes", "volumes", show=False, id="app.volumes"),
     ]
 
     _has_theme = False
@@ -113,6 +116,8 @@ class LayerviewApp(App[None]):
         self._opening = opening
         self._replay = replay
         self._worker: WorkerProcess | None = None
+        self.disk_root: DiskRoot | None = None
+        """The root that a person chose to see the account of."""
         for own in THEMES:
             self.register_theme(own)
         # No watchers: nothing is styled yet that would have to be styled again.
@@ -257,6 +262,12 @@ class LayerviewApp(App[None]):
         """Say why a container can't be shown live."""
         self.notify(message.reason, title="Not watched", severity="error", markup=False)
 
+    def action_disk(self) -> None:
+        """Go to what takes the space on the disk."""
+        from layerview.tui.screens.disk import DiskScreen
+
+        self._show_area(DiskScreen, DiskScreen)
+
     def action_volumes(self) -> None:
         """Go to the volumes."""
         from layerview.tui.screens.volumes import VolumesScreen
@@ -272,7 +283,11 @@ class LayerviewApp(App[None]):
 
     def on_area_bar_chosen(self, message: AreaBar.Chosen) -> None:
         """Go to the area that was clicked."""
-        actions = {"Images": self.action_images, "Containers": self.action_containers}
+        actions = {
+            "Images": self.action_images,
+            "Containers": self.action_containers,
+            "Disk": self.action_disk,
+        }
         actions.get(message.area, self.action_volumes)()
 
     @property
@@ -283,6 +298,12 @@ class LayerviewApp(App[None]):
 
             self._worker = WorkerProcess()
         return self._worker
+
+    def disk_reader(self, tell: Callable[[int, Document], None]) -> DiskReader:
+        """Return what measures a root in a process of its own, and tells of it in a thread."""
+        from layerview.tui.disk_reader import DiskReader
+
+        return DiskReader(tell)
 
     def on_unmount(self) -> None:
         """Let the worker go."""

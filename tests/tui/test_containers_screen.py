@@ -29,6 +29,7 @@ from layerview.tui.glyphs import ASCII, UNICODE
 from layerview.tui.screens.ask import Ask
 from layerview.tui.screens.changes import ChangesScreen
 from layerview.tui.screens.containers import ContainersScreen
+from layerview.tui.screens.disk import DiskScreen
 from layerview.tui.screens.images import ImagesScreen
 from layerview.tui.screens.run_container import RunContainer
 from layerview.tui.screens.volumes import VolumesScreen
@@ -364,13 +365,15 @@ async def test_digits_and_clicks_go_between_the_areas() -> None:
     app = app_on(ToldWorker(ps=some(), volume_ls=[]))
     async with app.run_test(size=SIZE) as pilot:
         await open_containers(pilot)
-        await pilot.press("3")
+        await pilot.press("4")
         await until(pilot, lambda: isinstance(app.screen, VolumesScreen))
         await pilot.press("1")
         await until(pilot, lambda: isinstance(app.screen, ImagesScreen))
         await pilot.click(AreaBar, offset=(27, 0))
         await until(pilot, lambda: isinstance(app.screen, ContainersScreen))
         await pilot.click(AreaBar, offset=(40, 0))
+        await until(pilot, lambda: isinstance(app.screen, DiskScreen))
+        await pilot.click(AreaBar, offset=(47, 0))
         await until(pilot, lambda: isinstance(app.screen, VolumesScreen))
         await pilot.click(AreaBar, offset=(17, 0))
         await until(pilot, lambda: isinstance(app.screen, ImagesScreen))
@@ -486,7 +489,7 @@ async def test_an_image_is_run_and_its_shell_used_and_its_layer_seen_growing(lab
         assert "the volume data" in text
         await pilot.press("tab", "enter")
         await until(pilot, lambda: not screen.lines)
-        await pilot.press("3")
+        await pilot.press("4")
         await until(pilot, lambda: "no container" in screen_text(app))
     assert (lab.root / "volumes/data/_data/kept").read_text() == "x\n"
 

@@ -183,7 +183,7 @@ async def containers(pilot: Pilot[Any]) -> ContainersScreen:
 
 async def volumes(pilot: Pilot[Any]) -> None:
     """Go to the volumes, and wait until they are listed."""
-    await pilot.press("3")
+    await pilot.press("4")
     await until(pilot, lambda: isinstance(pilot.app.screen, VolumesScreen))
     screen = pilot.app.screen
     assert isinstance(screen, VolumesScreen)

@@ -24,7 +24,7 @@ SIZE = (140, 45)
 
 async def open_volumes(pilot: Pilot[Any]) -> VolumesScreen:
     """Go to the volumes, and wait until they are listed."""
-    await pilot.press("3")
+    await pilot.press("4")
     await until(pilot, lambda: isinstance(pilot.app.screen, VolumesScreen))
     screen = pilot.app.screen
     assert isinstance(screen, VolumesScreen)

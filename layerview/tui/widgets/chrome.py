@@ -81,7 +81,7 @@ class AreaBar(Painted):
     AreaBar { dock: top; height: 1; width: 1fr; }
     """
 
-    AREAS: ClassVar[tuple[str, ...]] = ("Images", "Containers", "Volumes")
+    AREAS: ClassVar[tuple[str, ...]] = ("Images", "Containers", "Disk", "Volumes")
 
     compact: reactive[bool] = reactive(False)
     """A small window: the image's name and sizes stand in this row too."""

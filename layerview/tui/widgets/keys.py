@@ -44,6 +44,8 @@ class Keys(Painted):
         "live.events": ("e", "events"),
         "tree.choose": ("Enter", "content"),
         "images.open_file": ("o", "open file"),
+        "disk.root": ("p", "root"),
+        "disk.reload": ("R", "again"),
     }
     """Binding id: key and description for a narrow window."""
 
@@ -67,6 +69,8 @@ class Keys(Painted):
         "containers.commit",
         "containers.changes",
         "images.run",
+        "disk.sort",
+        "disk.reload",
     )
     """Binding ids to leave out in a narrow window, in this order."""
 

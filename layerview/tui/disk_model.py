@@ -1,0 +1,446 @@
+"""What the Disk screen shows: the account of a data root by owner, and the way into the files."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from layerview.store.account import Part
+from layerview.tui.words import count_of
+
+GROUPS = {
+    "build_cache": "build cache",
+    "orphan": "orphans",
+    "temporary": "temporary",
+    "metadata": "metadata",
+    "other": "other",
+}
+"""Kinds of parts that stand together in one row of the first list, and what that is called."""
+
+SHARED = "group:shared"
+MOST_PROBLEMS = 50
+"""Rows for what could not be read."""
+
+SORTS = ("size", "name", "type")
+
+
+class StockLayer(NamedTuple):
+    """A layer of an image."""
+
+    chain_id: str
+    cache_id: str
+    instruction: str
+
+
+class StockImage(NamedTuple):
+    """An image that the root holds."""
+
+    id: str
+    names: tuple[str, ...]
+    driver: str
+    layers: tuple[StockLayer, ...]
+    """Base first."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in a list."""
+        return self.names[0] if self.names else f"<none> {self.id[:12]}"
+
+
+class StockContainer(NamedTuple):
+    """A container that the root holds."""
+
+    id: str
+    name: str
+    status: str
+    image: str
+    driver: str
+    ids: tuple[str, ...]
+    """The driver's IDs of its layers."""
+
+
+@dataclass(slots=True)
+class Row:
+    """One row of a list."""
+
+    key: str
+    """Unlike that of all other rows of its list, and the same when it is measured again."""
+    name: str
+    type: str
+    """What it is, in a word or two: "image", "volume", "folder"."""
+    bytes: int | None
+    """Of the list that it stands in; None while nobody has measured it."""
+    note: str = ""
+    """Whose it is, or what is in it."""
+    path: str = ""
+    """Where it lies; "" for what lies in several places."""
+    parts: tuple[Part, ...] = ()
+    """What it is made of."""
+    layer: tuple[int, str] | None = None
+    """The number and the ChainID of the layer that it is."""
+    writable: bool = False
+    """Whether it is a container's own layer."""
+    apart: bool = False
+    """Whether its bytes count elsewhere: those of a layer that other images have as well."""
+    opens: bool = False
+    """Whether there is something in it to be seen."""
+    entries: int = 0
+    frees: int | None = None
+    """Bytes that deleting it would free; None where that is not known or nothing deletes it."""
+    grown: int = 0
+    """Bytes by which it grew since the screen was opened."""
+    whole: bool = True
+    """Whether all of it could be read."""
+    problem: bool = False
+    """Whether it tells of something that could not be read."""
+    warning: bool = False
+    """Whether nothing needs it."""
+
+
+class Found(NamedTuple):
+    """An entry of a folder."""
+
+    name: str
+    kind: str
+    """"folder", "file", "link", or another word for what it is."""
+    bytes: int
+    entries: int
+    unread: int
+
+
+@dataclass(slots=True)
+class Folder:
+    """What was found in a folder."""
+
+    found: list[Found] = field(default_factory=list)
+    done: bool = False
+    rest: tuple[int, int] = (0, 0)
+    """Entries that are not listed one by one, and their bytes."""
+    problem: str = ""
+
+
+class Disk:
+    """A root as far as it has been read."""
+
+    def __init__(self) -> None:
+        self.images: list[StockImage] = []
+        self.containers: list[StockContainer] = []
+        self.parts: dict[tuple[str, str, str], Part] = {}
+        self.folders: dict[str, Folder] = {}
+        self.frees: dict[str, int] = {}
+        """What deleting something would free, by the key of its row."""
+        self.ways: dict[str, str] = {}
+        """How a part's space is freed without harm, by its path."""
+        self.grown: dict[str, int] = {}
+        """By path."""
+        self.problems: Sequence[str] = ()
+        self.driver = ""
+        self.engine = ""
+        self.done = False
+
+    def take(self, parts: Iterable[Part]) -> None:
+        """Take in parts as they are measured; one that is measured again replaces itself."""
+        self.parts.update(((part.kind, part.path, part.id), part) for part in parts)
+
+    def settle(self, parts: Iterable[Part]) -> None:
+        """Take in the whole account: what was told before and is not in it goes."""
+        self.parts.clear()
+        self.take(parts)
+        self.done = True
+
+    @property
+    def total(self) -> int:
+        """Bytes of all that is known."""
+        return sum(part.bytes + self.grown.get(part.path, 0) for part in self.parts.values())
+
+    def of_kind(self, kind: str) -> list[Part]:
+        """Return the parts of a kind."""
+        return [part for part in self.parts.values() if part.kind == kind]
+
+    def growing(self) -> list[str]:
+        """Return the paths of what containers write while one looks."""
+        running = {one.id for one in self.containers if one.status in ("running", "paused")}
+        ids = {id for one in self.containers if one.id in running for id in one.ids}
+        names = {one.name for one in self.containers if one.id in running}
+        return sorted(
+            part.path
+            for part in self.parts.values()
+            if (part.kind == "log" and (part.id in running or names.intersection(part.owners)))
+            or (part.kind == "container_layer" and part.id in ids)
+            or (part.kind == "volume" and names.intersection(part.owners))
+        )
+
+    # The first list --------------------------------------------------------------------------
+
+    def top(self) -> list[Row]:
+        """Return a row for each owner of bytes."""
+        rows = [*self._images(), *self._containers(), *self._volumes(), *self._groups()]
+        rows += [
+            Row(f"problem:{number}", problem, "problem", None, problem=True)
+            for number, problem in enumerate(self.problems[:MOST_PROBLEMS])
+        ]
+        if len(self.problems) > MOST_PROBLEMS:
+            more = f"and {len(self.problems) - MOST_PROBLEMS:,} more like these"
+            rows.append(Row("problem:more", more, "problem", None, problem=True))
+        return rows
+
+    def _users(self) -> dict[tuple[str, str], list[int]]:
+        """Return the numbers of the images that have a layer, by its driver and cache ID."""
+        users: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for number, image in enumerate(self.images):
+            for layer in image.layers:
+                users[image.driver, layer.cache_id].append(number)
+        return users
+
+    def _images(self) -> list[Row]:
+        users = self._users()
+        own: dict[int, list[Part]] = defaultdict(list)
+        shared: list[Part] = []
+        others: dict[str, list[Part]] = defaultdict(list)
+        for part in self.of_kind("image_layer"):
+            having = users.get((part.driver, part.id), [])
+            if len(having) == 1:
+                own[having[0]].append(part)
+            elif having or len(part.owners) != 1:
+                shared.append(part)
+            else:
+                # Of an image that came since, or that only a container still has.
+                others[part.owners[0]].append(part)
+        rows = []
+        for number, image in enumerate(self.images):
+            in_common = sum(len(users[image.driver, one.cache_id]) > 1 for one in image.layers)
+            note = count_of(len(image.layers), "layer")
+            if in_common:
+                note += f", {in_common:,} of them shared"
+            if len(image.names) > 1:
+                note += f"; {count_of(len(image.names) - 1, 'more name')}"
+            key = f"image:{image.driver}:{image.id}"
+            rows.append(self._sum(key, image.name, "image", own[number], note))
+        for owner, parts in others.items():
+            note = count_of(len(parts), "layer")
+            rows.append(self._sum(f"image:{owner}", owner, "image", parts, note))
+        if shared:
+            note = f"{count_of(len(shared), 'layer')} of several images"
+            rows.append(self._sum(SHARED, "shared layers", "layers", shared, note))
+        return rows
+
+    def _containers(self) -> list[Row]:
+        by_id = {id: one for one in self.containers for id in one.ids}
+        by_id.update((one.id, one) for one in self.containers)
+        by_name = {one.name: one for one in self.containers}
+        own: dict[str, list[Part]] = defaultdict(list)
+        names: dict[str, str] = {}
+        for kind in ("container_layer", "init_layer", "log"):
+            for part in self.of_kind(kind):
+                whose = by_id.get(part.id)
+                if whose is None and part.owners:
+                    whose = by_name.get(part.owners[0])
+                name = part.owners[0] if part.owners else part.name
+                key = whose.id if whose else name
+                own[key].append(part)
+                names.setdefault(key, whose.name if whose else name)
+        known = {one.id: one for one in self.containers}
+        rows = []
+        for key, parts in own.items():
+            one = known.get(key)
+            words = [f"{one.status or 'unknown'}, of {one.image}"] if one else []
+            row = self._sum(f"container:{key}", names[key], "container", parts, "")
+            row.note = "; ".join(words)
+            rows.append(row)
+        return rows
+
+    def _volumes(self) -> list[Row]:
+        rows = []
+        for part in self.of_kind("volume"):
+            note = f"mounted by {', '.join(part.owners)}" if part.owners else part.note
+            row = self._of_part(part, note or "no container mounts it")
+            row.key = f"volume:{part.id or part.name}"
+            row.frees = self.frees.get(row.key)
+            row.warning = False
+            rows.append(row)
+        return rows
+
+    def _groups(self) -> list[Row]:
+        rows = []
+        for kind, name in GROUPS.items():
+            parts = self.of_kind(kind)
+            if parts:
+                key, note = f"group:{kind}", _group_note(kind, parts)
+                row = self._sum(key, name, _TYPES[kind], parts, note)
+                row.warning = kind == "orphan"
+                rows.append(row)
+        return rows
+
+    def _sum(self, key: str, name: str, what: str, parts: Sequence[Part], note: str) -> Row:
+        grown = sum(self.grown.get(part.path, 0) for part in parts)
+        return Row(
+            key,
+            name,
+            what,
+            sum(part.bytes for part in parts) + grown,
+            note,
+            parts=tuple(parts),
+            opens=True,
+            entries=sum(part.entries for part in parts),
+            frees=self.frees.get(key),
+            grown=grown,
+            whole=all(part.complete for part in parts),
+        )
+
+    # What is inside --------------------------------------------------------------------------
+
+    def inside(self, row: Row) -> list[Row]:
+        """Return the rows inside another: its layers, its parts, or its files."""
+        if row.key.startswith("image:"):
+            image = next((one for one in self.images if row.key.endswith(f":{one.id}")), None)
+            if image is not None:
+                return self._layers(image)
+        if row.key.startswith(("volume:", "part:", "file:")):
+            return self.files(row)
+        numbers = {
+            (image.driver, layer.cache_id): (number, layer)
+            for image in self.images
+            for number, layer in enumerate(image.layers)
+        }
+        rows = []
+        for part in row.parts:
+            numbered = numbers.get((part.driver, part.id)) if part.kind == "image_layer" else None
+            inner = self._of_part(part)
+            if numbered is not None:
+                inner.layer = numbered[0], numbered[1].chain_id
+                inner.name = numbered[1].instruction or part.name
+                inner.note = f"in {', '.join(part.owners)}" if part.owners else part.note
+            rows.append(inner)
+        return rows
+
+    def _layers(self, image: StockImage) -> list[Row]:
+        known = {(part.driver, part.id): part for part in self.of_kind("image_layer")}
+        users = self._users()
+        rows = []
+        for number, layer in enumerate(image.layers):
+            part = known.get((image.driver, layer.cache_id))
+            others = [
+                self.images[other].name
+                for other in users[image.driver, layer.cache_id]
+                if self.images[other].id != image.id
+            ]
+            note = f"also in {', '.join(others)}" if others else "only here"
+            if part is None:
+                key = f"part:{layer.cache_id}"
+                row = Row(key, layer.instruction, "layer", None, note, opens=False)
+            else:
+                row = self._of_part(part, note)
+                row.name = layer.instruction or row.name
+            row.layer, row.apart = (number, layer.chain_id), bool(others)
+            rows.append(row)
+        return rows
+
+    def _of_part(self, part: Part, note: str = "") -> Row:
+        grown = self.grown.get(part.path, 0)
+        return Row(
+            f"part:{part.kind}:{part.path}",
+            part.name or part.path,
+            _TYPES[part.kind],
+            part.bytes + grown,
+            note or part.note or ", ".join(part.owners),
+            part.path,
+            (part,),
+            writable=part.kind == "container_layer",
+            opens=bool(part.path),
+            entries=part.entries,
+            frees=self.frees.get(f"part:{part.kind}:{part.path}"),
+            grown=grown,
+            whole=part.complete,
+            warning=part.kind == "orphan",
+        )
+
+    def files(self, row: Row) -> list[Row]:
+        """Return what is known to lie in a folder."""
+        folder = self.folders.get(row.path)
+        if folder is None:
+            return []
+        rows = []
+        for found in folder.found:
+            path = f"{row.path}/{found.name}"
+            rows.append(
+                Row(
+                    f"file:{path}",
+                    found.name,
+                    found.kind,
+                    found.bytes,
+                    "mounted here, and left out" if found.kind == "mount" else "",
+                    path,
+                    layer=row.layer,
+                    writable=row.writable,
+                    opens=found.kind == "folder",
+                    entries=found.entries,
+                    whole=not found.unread,
+                )
+            )
+        if folder.rest[0]:
+            name = f"{folder.rest[0]:,} more, each smaller than these"
+            rows.append(Row("rest", name, "files", folder.rest[1], entries=folder.rest[0]))
+        if folder.problem:
+            rows.append(Row("problem", folder.problem, "problem", None, problem=True))
+        return rows
+
+    def follow(self, way: Sequence[str]) -> list[Row]:
+        """Return the rows that a way leads through, as far as they are still there.
+
+        Args:
+            way: the keys of the rows that were opened, one after the other.
+        """
+        rows: list[Row] = []
+        for key in way:
+            here = self.inside(rows[-1]) if rows else self.top()
+            found = next((row for row in here if row.key == key), None)
+            if found is None:
+                break
+            rows.append(found)
+        return rows
+
+
+_TYPES: Mapping[str, str] = {
+    "image_layer": "layer",
+    "container_layer": "layer",
+    "init_layer": "init layer",
+    "log": "log",
+    "volume": "volume",
+    "build_cache": "cache",
+    "orphan": "orphan",
+    "temporary": "temporary",
+    "metadata": "metadata",
+    "other": "other",
+}
+
+
+def _group_note(kind: str, parts: Sequence[Part]) -> str:
+    if kind == "orphan":
+        return f"{count_of(len(parts), 'folder')} that nothing refers to"
+    if kind == "metadata":
+        return "records of images, containers and the network"
+    if kind == "temporary":
+        return "work under way, or left of it"
+    return count_of(len(parts), "folder")
+
+
+def in_order(rows: Iterable[Row], sort: str) -> list[Row]:
+    """Return rows sorted; what tells of a problem comes last.
+
+    Args:
+        rows: in any order.
+        sort: one of SORTS.
+    """
+
+    def order(row: Row) -> tuple[object, ...]:
+        size = -(row.bytes or 0)
+        by = {
+            "size": (size, row.name),
+            "name": (row.name.casefold(), size),
+            "type": (row.type, size, row.name),
+        }
+        return row.problem, row.key == "rest", *by[sort]
+
+    return sorted(rows, key=order)

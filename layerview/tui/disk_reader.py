@@ -1,0 +1,249 @@
+"""The process that measures for the Disk screen: a million files leave the screen alone.
+
+It is `layerview meter`: root of the user namespace where an ordinary user's containers wrote, and
+ended at once when nobody waits for it any more, as it only reads.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from itertools import count
+from typing import IO
+
+from layerview.errors import LayerviewError
+from layerview.store.account import KINDS, Part
+from layerview.text import printable
+from layerview.tui.disk_model import Found, StockContainer, StockImage, StockLayer
+from layerview.tui.errands import COMMAND, own_environment
+
+Document = Mapping[str, object]
+
+
+class DiskReader:
+    """Asks the measuring process, which is started when it is first needed."""
+
+    def __init__(self, tell: Callable[[int, Document], None]) -> None:
+        """Make it.
+
+        Args:
+            tell: called in a thread with the number of what was asked and each answer to it; the
+                last one has `done` or `error`.
+        """
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._numbers = count(1)
+        self._open: set[int] = set()
+        self._closed = False
+
+    def ask(self, do: str, **words: object) -> int:
+        """Ask for something; return the number that its answers have.
+
+        Raises:
+            LayerviewError: when no process can be started.
+        """
+        with self._lock:
+            number = next(self._numbers)
+            child = self._started()
+            self._open.add(number)
+            self._write(child, {"n": number, "do": do, **words})
+        return number
+
+    def stop(self, number: int) -> None:
+        """Have no more of it."""
+        with self._lock:
+            if self._child is not None and number in self._open:
+                self._open.discard(number)
+                self._write(self._child, {"n": number, "do": "stop"})
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        with self._lock:
+            self._closed = True
+            self._open.clear()
+            if self._child is not None and self._child.stdin is not None:
+                with suppress(OSError):
+                    self._child.stdin.close()
+
+    @staticmethod
+    def _write(child: subprocess.Popen[bytes], request: Document) -> None:
+        assert child.stdin is not None
+        # One that has ended is told of by its listener.
+        with suppress(OSError):
+            child.stdin.write(json.dumps(request).encode() + b"\n")
+            child.stdin.flush()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        """Return the process; the lock is held."""
+        if self._closed:
+            raise LayerviewError("layerview is being left")
+        if self._child is not None and self._child.poll() is None:
+            return self._child
+        # A file, not a pipe: nobody reads while it works.
+        complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed when it has ended
+        try:
+            self._child = subprocess.Popen(
+                [*COMMAND, "meter"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                env=own_environment(),
+                start_new_session=True,
+            )
+        except OSError as error:
+            complaints.close()
+            raise LayerviewError(f"no process can be started: {error}") from None
+        words = (self._child, complaints)
+        threading.Thread(target=self._listen, args=words, daemon=True).start()
+        return self._child
+
+    def _listen(self, child: subprocess.Popen[bytes], complaints: IO[bytes]) -> None:
+        """Hand answers out until the process ends; called in a thread of its own."""
+        assert child.stdout is not None
+        for line in child.stdout:
+            with suppress(ValueError):
+                answer = json.loads(line)
+                number = answer.get("n") if isinstance(answer, dict) else None
+                if not isinstance(number, int):
+                    continue
+                with self._lock:
+                    wanted = number in self._open
+                    if wanted and ("done" in answer or "error" in answer):
+                        self._open.discard(number)
+                if wanted:
+                    self._tell(number, answer)
+        child.stdout.close()
+        child.wait()
+        with complaints:
+            complaints.seek(0)
+            said = complaints.read(1 << 16).decode("utf-8", "replace").splitlines()
+        last = next((line for line in reversed(said) if line.strip()), "")
+        with self._lock:
+            if child.stdin is not None:
+                with suppress(OSError):
+                    child.stdin.close()
+            left = sorted(self._open) if self._child is child else []
+            self._open.difference_update(left)
+        reason = last.removeprefix("layerview: ") or "the process that measures has ended"
+        for number in left:
+            self._tell(number, {"n": number, "error": reason})
+
+
+def read_parts(told: object) -> list[Part]:
+    """Read parts of an account as they were told, whatever they are."""
+    return [
+        Part(
+            kind=str(item["kind"]),
+            name=printable(_text(item, "name")),
+            path=_text(item, "path"),
+            bytes=_whole(item, "bytes"),
+            owners=_texts(item.get("owners")),
+            id=_text(item, "id"),
+            driver=_text(item, "driver"),
+            note=printable(_text(item, "note")),
+            entries=_whole(item, "entries"),
+            complete=item.get("complete") is not False,
+        )
+        for item in _objects(told)
+        if item.get("kind") in KINDS
+    ]
+
+
+def read_images(told: object) -> list[StockImage]:
+    """Read the images that a root holds."""
+    return [
+        StockImage(
+            _text(item, "id"),
+            _texts(item.get("names")),
+            _text(item, "driver"),
+            tuple(
+                StockLayer(
+                    _text(layer, "chain_id"),
+                    _text(layer, "cache_id"),
+                    printable(_text(layer, "instruction")),
+                )
+                for layer in _objects(item.get("layers"))
+            ),
+        )
+        for item in _objects(told)
+    ]
+
+
+def read_containers(told: object) -> list[StockContainer]:
+    """Read the containers that a root holds."""
+    return [
+        StockContainer(
+            _text(item, "id"),
+            printable(_text(item, "name")),
+            _text(item, "status"),
+            printable(_text(item, "image")),
+            _text(item, "driver"),
+            tuple(filter(None, _texts(item.get("ids")))),
+        )
+        for item in _objects(told)
+    ]
+
+
+def read_found(told: object) -> list[Found]:
+    """Read entries of a folder; their names stay as they are, so that they can be gone into."""
+    return [
+        Found(
+            _text(item, "name"),
+            _text(item, "kind"),
+            _whole(item, "bytes"),
+            _whole(item, "entries"),
+            _whole(item, "unread"),
+        )
+        for item in _objects(told)
+    ]
+
+
+def read_sizes(told: object) -> dict[str, int]:
+    """Read bytes by name."""
+    items = told.items() if isinstance(told, dict) else ()
+    return {
+        key: size for key, size in items if isinstance(size, int) and not isinstance(size, bool)
+    }
+
+
+def read_texts(told: object) -> dict[str, str]:
+    """Read words for people by name."""
+    items = told.items() if isinstance(told, dict) else ()
+    return {key: printable(text) for key, text in items if isinstance(text, str)}
+
+
+def read_pair(told: object) -> tuple[int, int] | None:
+    """Read two whole numbers."""
+    if isinstance(told, list) and [type(one) for one in told] == [int, int]:
+        return told[0], told[1]
+    return None
+
+
+def read_lines(told: object) -> tuple[str, ...]:
+    """Read lines for people."""
+    return _texts(told)
+
+
+def _objects(told: object) -> Iterable[Document]:
+    return [item for item in told if isinstance(item, dict)] if isinstance(told, list) else ()
+
+
+def _text(item: Document, key: str) -> str:
+    value = item.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _whole(item: Document, key: str) -> int:
+    value = item.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _texts(told: object) -> tuple[str, ...]:
+    if not isinstance(told, list):
+        return ()
+    return tuple(printable(text) for text in told if isinstance(text, str))

@@ -1,0 +1,328 @@
+"""The Disk screen: who has the bytes of a data root, and the files they are in."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+
+from layerview.oci.digest import Digest
+from layerview.sizes import format_size
+from layerview.text import printable
+from layerview.tui.cells import fit_start
+from layerview.tui.disk_model import SORTS, Row, in_order
+from layerview.tui.disk_places import DiskRoot, merged, roots_here
+from layerview.tui.disk_words import fate_words, place_words
+from layerview.tui.screens.disk_work import EVERY, DiskWork
+from layerview.tui.widgets.chrome import (
+    AreaBar,
+    Pane,
+    PaneTitle,
+    Piece,
+    SubjectRow,
+    muted,
+    plain,
+    strong,
+)
+from layerview.tui.widgets.disk_table import DiskTable
+from layerview.tui.widgets.filter import FilterInput
+from layerview.tui.widgets.keys import Keys
+from layerview.tui.widgets.row_list import RowList
+from layerview.tui.widgets.table_head import TableHead
+from layerview.tui.words import count_of
+
+
+class DiskScreen(DiskWork):
+    """The account of a root: owners, their layers, their files."""
+
+    CSS_PATH = "../styles/disk.tcss"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("backspace,left,h", "out", "out", key_display="Bksp", id="disk.out"),
+        Binding("slash", "filter", "filter", key_display="/", id="disk.filter"),
+        Binding("s", "sort", "sort", id="disk.sort"),
+        Binding("p", "root", "another root", id="disk.root"),
+        Binding("delete", "remove", "free", key_display="Del", id="disk.remove"),
+        Binding("R", "reload", "read again", id="disk.reload"),
+        Binding("escape", "stop", "stop, or show all", show=False, id="disk.stop"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.roots: list[DiskRoot] = []
+        self.way: list[str] = []
+        """The keys of the rows that were gone into."""
+        self.sort = "size"
+        self.needle = ""
+        self._asked_engines = False
+
+    def compose(self) -> ComposeResult:
+        """Lay out the list and what is known of one row."""
+        glyphs = self.app.glyphs
+        yield AreaBar("Disk", glyphs=glyphs, id="areas")
+        with Horizontal(id="filter-row"):
+            yield FilterInput()
+            yield SubjectRow(glyphs=glyphs, id="total")
+        with Pane(id="list-pane"):
+            yield TableHead(glyphs=glyphs, id="head")
+            yield DiskTable(binary=self.app.binary_sizes, glyphs=glyphs, id="disk")
+        with Pane(id="details-pane"):
+            yield PaneTitle("", glyphs=glyphs, id="details-title")
+            yield SubjectRow(glyphs=glyphs, id="place")
+            yield SubjectRow(glyphs=glyphs, id="fate")
+        yield Keys()
+
+    def on_mount(self) -> None:
+        """Read the first root there is, and find the others."""
+        self.query_one(DiskTable).focus()
+        self.roots = roots_here()
+        wanted = self.app.disk_root
+        if wanted is not None:
+            self.roots = merged(self.roots, [wanted])
+        self.find_engines()
+        if self.roots:
+            self.read(wanted or self.roots[0])
+        else:
+            self._fill()
+        self.set_interval(EVERY, self._tick)
+
+    def _tick(self) -> None:
+        if self.app.screen is self:
+            self.look_at_growth()
+
+    def on_unmount(self) -> None:
+        """Nobody waits for what is being read."""
+        self.close_reader()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Choose what there is room for."""
+        narrow, low = event.size.width < 100, event.size.height < 30
+        self.set_class(narrow, "-narrow")
+        self.set_class(narrow or low, "-compact")
+        self.query_one(AreaBar).compact = narrow
+        for title in self.query(PaneTitle):
+            title.compact = narrow or low
+        self.call_after_refresh(self._fill)
+
+    @on(DiskWork.RootsFound)
+    def _roots_found(self, message: DiskWork.RootsFound) -> None:
+        self._asked_engines = True
+        engines = {root.path for root in message.roots}
+        here = [root for root in self.roots if root.kind == "local" or root.path not in engines]
+        self.roots = merged([root for root in here if root.kind == "local"], message.roots, here)
+        if self.root is None and self.roots:
+            self.read(self.roots[0])
+        self._fill()
+
+    # Showing ---------------------------------------------------------------------------------
+
+    def changed(self) -> None:
+        """Show what is known now."""
+        self._fill()
+
+    def _fill(self) -> None:
+        if not self.is_attached:
+            return
+        disk, table = self.disk, self.query_one(DiskTable)
+        passed = disk.follow(self.way)
+        if len(passed) < len(self.way) and not self.busy:
+            # What was gone into is not there any more.
+            del self.way[len(passed) :]
+        inner = passed[-1] if passed else None
+        if inner is not None and inner.key.startswith(("part:", "volume:", "file:")):
+            self.read_folder(inner.path)
+        rows = disk.inside(inner) if inner is not None else disk.top()
+        whole = sum(row.bytes or 0 for row in rows if not row.apart)
+        needle = self.needle.casefold()
+        if needle:
+            rows = [row for row in rows if needle in f"{row.name} {row.type} {row.note}".casefold()]
+        files = inner is not None and inner.key.startswith(("part:", "volume:", "file:"))
+        table.message, table.failed = self._message(inner)
+        table.show(
+            in_order(rows, self.sort),
+            whole,
+            self._hues(),
+            files=files,
+            owners=inner is None,
+        )
+        self._show_heads()
+        self._show_total(passed, whole)
+        self._show_details()
+
+    def _message(self, inner: Row | None) -> tuple[tuple[str, str], bool]:
+        """Return what stands where there are no rows, and whether it tells of an error."""
+        if self.root is None:
+            if not self._asked_engines:
+                return ("Looking for storage areas and engines", ""), False
+            return (
+                (
+                    "Nothing is kept here yet.",
+                    "`layerview load` makes a storage area; p looks into another folder",
+                ),
+                False,
+            )
+        if self.failure:
+            return (f"{self.app.glyphs.waste} {self.failure}", "R tries again"), True
+        if self.needle:
+            return ("Nothing matches.", "Esc shows all"), False
+        if self.busy:
+            return ("Reading", "Esc stops"), False
+        if inner is not None:
+            return ("Nothing is in it.", "Backspace goes out"), False
+        return ("Nothing was read.", "R reads again"), False
+
+    def _hues(self) -> dict[str, int | None]:
+        """Return the hues of all layers, by ChainID, as the other screens have them."""
+        known = {part.id: part.bytes for part in self.disk.of_kind("image_layer")}
+        hues: dict[str, int | None] = {}
+        for image in self.disk.images:
+            stack = [
+                (Digest.parse(layer.chain_id), known.get(layer.cache_id, 0))
+                for layer in image.layers
+            ]
+            chosen = self.app.hues.assign(stack)
+            for layer, hue in zip(image.layers, chosen, strict=True):
+                hues.setdefault(layer.chain_id, hue)
+        return hues
+
+    @on(DiskTable.Resized)
+    def _show_heads(self) -> None:
+        self.query_one(TableHead).show_columns(self.query_one(DiskTable).heads(self.sort))
+
+    def _show_total(self, passed: list[Row], whole: int) -> None:
+        root, glyphs = self.root, self.app.glyphs
+        bar, total = self.query_one(AreaBar), self.query_one("#total", SubjectRow)
+        if root is None:
+            bar.show(())
+            total.show([])
+            return
+        words = root.kind if root.kind == "local" else f"{root.kind}  {printable(root.path)}"
+        bar.show((words,))
+        left: list[list[Piece]] = []
+        if passed:
+            names = [printable(row.name) for row in passed]
+            width = max(10, total.size.width - 18)
+            left.append(
+                [plain(fit_start(f" {glyphs.closed} ".join(names), width, glyphs.ellipsis))]
+            )
+        elif self.stopped:
+            left.append([("stopped", "warning", False), muted("; R reads again")])
+        elif self.reading:
+            done, of = self.step
+            words = f"folder {done:,} of {of:,}" if of else "the records"
+            left.append([muted(f"reading {words}, Esc stops")])
+        elif self.disk.problems:
+            problems = count_of(len(self.disk.problems), "problem")
+            left.append([(f"{glyphs.waste} {problems}", "error", False)])
+        right: list[Piece] = []
+        if self.disk.parts:
+            size = whole if passed else self.disk.total
+            right = [strong(format_size(size, binary=self.app.binary_sizes))]
+            right.append(muted(" in it" if passed else " on the disk"))
+        total.show(left, right)
+
+    def _show_details(self) -> None:
+        self.refresh_bindings()
+        row = self.query_one(DiskTable).current
+        self.set_class(row is None, "-nothing")
+        if row is None:
+            return
+        title = self.query_one("#details-title", PaneTitle)
+        hint = "Enter goes in" if row.opens else ""
+        right = [muted(row.type)] + ([muted(f"   {hint}")] if hint else [])
+        title.show(printable(row.name), right)
+        binary = self.app.binary_sizes
+        self.query_one("#place", SubjectRow).show(place_words(row))
+        fate = self.query_one("#fate", SubjectRow)
+        fate.show(fate_words(self.disk, row, own=self.own, binary=binary))
+
+    @on(DiskTable.Highlighted)
+    def _moved(self, message: DiskTable.Highlighted) -> None:
+        message.stop()
+        self._show_details()
+
+    # Keys ------------------------------------------------------------------------------------
+
+    @on(RowList.Chosen)
+    def _chosen(self, message: RowList.Chosen) -> None:
+        row = self.query_one(DiskTable).current
+        if row is None or not row.opens:
+            return
+        self.way.append(row.key)
+        self._leave_filter()
+        self._fill()
+        self.query_one(DiskTable).begin()
+        self._show_details()
+
+    def action_out(self) -> None:
+        """Go out, to the row that was gone into."""
+        if not self.way:
+            return
+        key = self.way.pop()
+        self._leave_filter()
+        self._fill()
+        self.query_one(DiskTable).begin(key)
+        self._show_details()
+
+    def _leave_filter(self) -> None:
+        self.needle = ""
+        with self.prevent(FilterInput.Changed):
+            self.query_one(FilterInput).value = ""
+
+    def action_filter(self) -> None:
+        """Type a part of a name."""
+        self.query_one(FilterInput).focus()
+
+    @on(FilterInput.Changed)
+    def _filter_changed(self, event: FilterInput.Changed) -> None:
+        self.needle = event.value
+        self._fill()
+
+    @on(FilterInput.Ended)
+    def _filter_ended(self, event: FilterInput.Ended) -> None:
+        if not event.keep:
+            event.entry.value = ""
+        self.query_one(DiskTable).focus()
+
+    def action_sort(self) -> None:
+        """Sort by size, by name, or by what they are."""
+        self.sort = SORTS[(SORTS.index(self.sort) + 1) % len(SORTS)]
+        self._fill()
+
+    def action_reload(self) -> None:
+        """Read all of it again; what is known stays meanwhile."""
+        if self.root is not None:
+            self.read(self.root)
+        else:
+            self.roots = roots_here()
+            self.find_engines()
+
+    def action_stop(self) -> None:
+        """Show all again; else stop reading."""
+        if self.needle:
+            self.query_one(FilterInput).value = ""
+        elif self.busy:
+            self.stop()
+            self._fill()
+
+    def action_root(self) -> None:
+        """Choose another root."""
+        from layerview.tui.screens.choose import ChooseImage
+
+        def answer(path: str | None) -> None:
+            if path is None:
+                return
+            root = next((one for one in self.roots if one.path == path), DiskRoot("root", path))
+            self.roots = merged(self.roots, [root])
+            self.app.disk_root = root
+            self.way.clear()
+            self._leave_filter()
+            self.read(root)
+            self.query_one(DiskTable).begin()
+
+        names = [(root.path, f"{root.kind:<7}{root.path}") for root in self.roots]
+        words = "The storage area, an engine's data root, or another folder like them."
+        self.app.push_screen(ChooseImage("Which root?", words, names, typed=True), answer)
