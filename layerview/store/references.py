@@ -299,7 +299,7 @@ class _DriverRecords:
         for chain, record in cache.chain_ids.items():
             for below in self._with_below(chain):
                 if below in self._layers and below not in owners:
-                    note = record.description
+                    note = cache.chain_ids.get(below, record).description
                     claims[self._layers[below]] = Claim("build_cache", note=note, chain_id=below)
         for chain, names in owners.items():
             if chain in self._layers:
