@@ -17,13 +17,14 @@ from layerview.errors import LayerviewError
 from layerview.progress import QUIET, Progress
 from layerview.store.account import Account, Part
 from layerview.store.data_root import DataRoot
-from layerview.store.driver_homes import HOMES, Home, id_of, is_trial
+from layerview.store.driver_homes import HOMES, REMOVING, Home, id_of, is_trial
 from layerview.store.engine import Engine, find_engine
 from layerview.store.layout import is_container_id
+from layerview.store.moments import birth, changed
 from layerview.store.orphans import Candidate, Proof
 from layerview.store.record_files import RecordFiles, unread
 from layerview.store.references import Records
-from layerview.store.tree_size import Meter, Size
+from layerview.store.tree_size import LEFT_OUT, Meter, Size
 
 _TRIAL = ".layerview-probe-"
 _REMAPPED = re.compile(r"\d{1,10}\.\d{1,10}", re.ASCII)
@@ -45,6 +46,8 @@ _OWN_WORK = {
     "tmp": "a file on its way to its place",
 }
 """Folders of layerview's own corner whose entries pass."""
+_MOUNTING = (*HOMES, "buildkit", "containerd", "containers", "layerview", "network", "plugins")
+"""Where engines mount containers' trees and the like, which are counted where they come from."""
 _DEVICES = ("devicemapper", "zfs")
 _MOST_PARTS = 1000
 """Entries of one folder of passing things that get a part each."""
@@ -114,7 +117,8 @@ class _Accounting:
             self._records = Records(root, homes)
             self._measure(names, homes)
         self._judge(homes)
-        problems = [*self._records.problems, *self._problems, *self._meter.problems]
+        measuring = filter(self._is_worth_saying, self._meter.problems)
+        problems = [*self._records.problems, *self._problems, *measuring]
         drivers = root.drivers()
         return Account(
             root.path,
@@ -123,6 +127,13 @@ class _Accounting:
             tuple(dict.fromkeys(problems)),
             self._engine.name if self._engine is not None else "",
         )
+
+    def _is_worth_saying(self, line: str) -> bool:
+        """Whether a line of the meter is of no mount that an engine has where it has them."""
+        if not line.endswith(LEFT_OUT):
+            return True
+        parts = os.path.relpath(line, self._root.path).split("/")
+        return len(parts) < 3 or parts[0] not in _MOUNTING
 
     # -- parts --------------------------------------------------------------------------------
 
@@ -403,14 +414,26 @@ class _Accounting:
         return self._but(path, {"tmp": self._in_the_making, "sha256": self._layer_records})
 
     def _in_the_making(self, path: str) -> Size:
-        alive = self._engine is not None
-        note = "a layer's record in the making" if alive else "left of a layer that was not made"
-        return self._entries(path, lambda name: note)
+        return self._entries(path, self._making)
+
+    def _making(self, path: str) -> str:
+        going = self._is_engines(birth(path))
+        return "a layer's record in the making" if going else "left of a layer that was not made"
+
+    def _removal(self, path: str) -> str:
+        if not path.endswith(REMOVING):
+            return ""
+        # It got its name when the removal began.
+        going = self._is_engines(changed(path))
+        return "of a layer that is being removed" if going else "of a layer that is half removed"
+
+    def _is_engines(self, moment: float | None) -> bool:
+        """Whether something happened in the time of a live engine."""
+        engine = self._engine
+        return engine is not None and (engine.start or 0.0) <= (moment or 0.0)
 
     def _layer_records(self, path: str) -> Size:
-        alive = self._engine is not None
-        note = "of a layer that is being removed" if alive else "of a layer that is half removed"
-        return self._entries(path, lambda name: note if name.endswith("-removing") else "")
+        return self._entries(path, self._removal)
 
     def _but(self, path: str, rooms: Mapping[str, Callable[[str], Size]]) -> Size:
         """Measure a folder, and have some of its sub-folders measured otherwise."""
@@ -431,7 +454,7 @@ class _Accounting:
 
         Args:
             path: the folder.
-            passing: says what a passing entry is; "" for what is no passing one.
+            passing: says what a passing entry is, by its path; "" for what is no passing one.
 
         Returns:
             What all else in it takes.
@@ -441,10 +464,11 @@ class _Accounting:
                 return self._meter.tree(path)
             own, count = folder.own, 0
             for name in folder.names():
-                size, note = folder.entry(name), passing(name)
-                if note and size.entries and count < _MOST_PARTS:
+                size, place = folder.entry(name), os.path.join(path, name)
+                note = passing(place) if count < _MOST_PARTS else ""
+                if note and size.entries:
                     count += 1
-                    self._add("temporary", os.path.join(path, name), size, note=note)
+                    self._add("temporary", place, size, note=note)
                 else:
                     own = _sum(own, size)
             return own
@@ -453,7 +477,7 @@ class _Accounting:
     def _passing(self, path: str, what: str) -> None:
         alive = self._engine is not None
         note = "an engine is at work with it" if alive else "an engine left it behind"
-        own = self._entries(path, lambda name: note)
+        own = self._entries(path, lambda place: note)
         self._add("temporary", path, own, note=what)
 
     def _own(self, path: str) -> None:
@@ -464,7 +488,7 @@ class _Accounting:
 
     def _own_work(self, path: str) -> Size:
         note = _OWN_WORK[os.path.basename(path)]
-        return self._entries(path, lambda name: note)
+        return self._entries(path, lambda place: note)
 
 
 class _Folder:
