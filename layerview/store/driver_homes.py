@@ -10,6 +10,10 @@ REMOVING = "-removing"
 """Behind an ID whose folder is to be removed (aufs)."""
 
 
+_DEVICE = "backingFsBlockDev"
+"""By which an engine limits what layers may take (moby, quota/projectquota.go)."""
+
+
 class Home(NamedTuple):
     """How a driver's own folder is laid out."""
 
@@ -20,11 +24,11 @@ class Home(NamedTuple):
 
 
 HOMES = {
-    "overlay2": Home(("",), ("l", "backingFsBlockDev")),
-    "fuse-overlayfs": Home(("",), ("l", "backingFsBlockDev")),
-    "overlay": Home(("",), ("backingFsBlockDev",)),
+    "overlay2": Home(("",), ("l", _DEVICE)),
+    "fuse-overlayfs": Home(("",), ("l", _DEVICE)),
+    "overlay": Home(("",), (_DEVICE,)),
     "aufs": Home(("diff", "layers", "mnt")),
-    "vfs": Home(("dir",)),
+    "vfs": Home(("dir",), (_DEVICE,)),
     "btrfs": Home(("subvolumes",), ("quotas",)),
 }
 """By the driver's name, which is the folder's too."""

@@ -93,18 +93,36 @@ def holder(fd: int) -> str:
 def holding_process(fd: int) -> int:
     """Return the process that holds a lock on an open file; 0 where it can't be seen from here."""
     # /proc/locks (proc(5)): "1: FLOCK ADVISORY WRITE 708 08:01:13 0 EOF"; hexadecimal device.
-    status = os.fstat(fd)
-    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
-    wanted = f"{device}:{status.st_ino}"
+    inode = os.fstat(fd).st_ino
+    wanted = {f"{major:02x}:{minor:02x}:{inode}" for major, minor in _devices(fd)}
     with suppress(OSError), open("/proc/locks") as locks:
         for line in locks:
             words = line.split()
-            if "FLOCK" not in words or "->" in words or wanted not in words:
+            if "FLOCK" not in words or "->" in words:
                 continue
-            pid = words[words.index(wanted) - 1]
+            found = wanted.intersection(words)
+            if not found:
+                continue
+            pid = words[words.index(found.pop()) - 1]
             if pid.isdecimal() and int(pid):
                 return int(pid)
     return 0
+
+
+def _devices(fd: int) -> set[tuple[int, int]]:
+    """Return the numbers that the device of an open file goes by."""
+    device = os.fstat(fd).st_dev
+    found = {(os.major(device), os.minor(device))}
+    # A subvolume of btrfs has a number of its own, which but files' states tell.
+    with suppress(OSError, ValueError), open(f"/proc/self/fdinfo/{fd}") as info:
+        mount = next((line.split()[1] for line in info if line.startswith("mnt_id:")), "")
+        with open("/proc/self/mountinfo", "rb") as mounts:
+            for line in mounts:
+                words = line.split(b" ", 3)
+                if words[0] == mount.encode():
+                    major, minor = words[2].split(b":")
+                    found.add((int(major), int(minor)))
+    return found
 
 
 def process_name(pid: int) -> str:
