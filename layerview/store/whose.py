@@ -13,13 +13,14 @@ from layerview.oci.digest import Digest
 from layerview.store.build_cache import BuildCache
 from layerview.store.data_root import ContainerRecord, DataRoot, LayerRecord
 from layerview.store.engine import find_engine
+from layerview.store.finding import find
 from layerview.store.inventory import ImageUse, Inventory
 from layerview.store.layout import is_driver_id
 from layerview.store.orphans import Proof
 from layerview.store.references import Records
 from layerview.store.root_paths import RootPath, driver_names, is_log, look_up
 from layerview.store.tree_size import LEFT_OUT, Meter
-from layerview.text import HEX_DIGITS, consists_of, is_hex, printable
+from layerview.text import is_hex, printable
 
 TYPES = ("container", "image", "layer", "volume", "path")
 """What a word may be told to be."""
@@ -369,10 +370,10 @@ class Whose:
         for number, chain in enumerate(reversed(self._stack(record))):
             layer = self._inventory.layers.get((record.driver, chain))
             if layer is not None:
-                path = self._folders(record.driver, layer.cache_id)[0]
-                places.append(
+                places += [
                     Place("image_layer", path, None, layer, number, shared=True, own=False)
-                )
+                    for path in self._folders(record.driver, layer.cache_id)
+                ]
         return Answer(
             "container",
             self._folders(record.driver, record.mount_id)[0],
@@ -452,8 +453,9 @@ class Whose:
         if len(word) == 26 and word.isalnum() and word.isupper():
             for driver in ("overlay2", "fuse-overlayfs"):
                 path = os.path.join(self.root.path, driver, "l", word)
-                if os.path.islink(path):
-                    return self._of_spot(look_up(self.root, path))
+                spot = look_up(self.root, path)
+                if spot.kind == "folder":
+                    return self._of_spot(spot)
         return None
 
     def _of_layers(self, layers: Sequence[LayerRecord]) -> Answer | None:
@@ -481,14 +483,12 @@ class Whose:
         return self._of_volume(word, path) if os.path.isdir(path) else None
 
     def _named_image(self, word: str) -> Answer | None:
-        hex_ = word.removeprefix("sha256:")
-        if consists_of(hex_, HEX_DIGITS) and len(hex_) < 64 and hex_ != word:
-            return None  # the start of an ID, said to be one
         with suppress(NotFoundError, UsageError):
-            image = self._inventory.image(word)
-            record = image.record
-            if is_hex(hex_, 64) or not record.image_id.hex.startswith(hex_):
-                return self._of_image(image)
+            found = find(self.root, word)
+            if found.reference is not None or is_hex(word.removeprefix("sha256:"), 64):
+                record = found.record
+                for image in self._by_image_id(record.driver, record.image_id.hex):
+                    return self._of_image(image)
         return None
 
     def _starting(
