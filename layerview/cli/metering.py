@@ -14,6 +14,7 @@ from layerview.oci.config import pair_history
 from layerview.oci.instruction import instruction
 from layerview.progress import Progress
 from layerview.store.data_root import DataRoot
+from layerview.store.freeing import Freeing
 from layerview.store.inventory import Inventory
 from layerview.store.safe_ways import SafeWays
 from layerview.store.tree_size import Child, Meter
@@ -27,6 +28,8 @@ Answer = Callable[[Document], None]
 
 _EVERY = 0.15
 """Seconds between two answers while something is being read."""
+_MOST_CACHED = 500
+"""Records of the build cache of which it is told what goes with each, the largest."""
 MOST_ENTRIES = 5_000
 """Of one folder that are told one by one, the largest."""
 
@@ -98,7 +101,7 @@ def _account(path: str, answer: Answer) -> None:
         {
             "done": True,
             "parts": [asdict(part) for part in found.parts],
-            "frees": _frees(found, inventory),
+            "frees": _frees(root, found, inventory),
             "ways": {path: way for path, way in ways.items() if way},
             "own": safe.own,
             "problems": list(found.problems),
@@ -154,9 +157,28 @@ def _stock(inventory: Inventory) -> Document:
     return {"images": images, "containers": containers}
 
 
-def _frees(found: Account, inventory: Inventory) -> dict[str, int]:
+def _frees(root: DataRoot, found: Account, inventory: Inventory) -> dict[str, int]:
     """Return what deleting each thing would free, by the key of its row on the screen."""
-    return {}
+    freeing = Freeing(root, found)
+    frees = {f"volume:{part.id}": part.bytes for part in found.of("volume")}
+    orphans = found.of("orphan")
+    frees.update((f"part:orphan:{part.path}", part.bytes) for part in orphans)
+    frees["group:orphan"] = sum(part.bytes for part in orphans)
+    if not freeing.exact:
+        # Who needs a layer or a record of the cache is not wholly known.
+        return frees
+    for use in inventory.listed:
+        key = f"image:{use.record.driver}:{use.record.image_id.hex}"
+        frees[key] = freeing.image(use.record)
+    for container in inventory.containers:
+        frees[f"container:{container.id}"] = freeing.container(container)
+    frees["group:build_cache"] = freeing.whole_cache()
+    cached = found.of("build_cache")
+    for part in cached[:_MOST_CACHED]:
+        record = freeing.cache.driver_ids.get(part.id)
+        if record is not None:
+            frees[f"part:build_cache:{part.path}"] = freeing.cache_record(record)
+    return frees
 
 
 def _folder(root: str, path: str, answer: Answer) -> None:

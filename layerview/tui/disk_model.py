@@ -232,9 +232,11 @@ class Disk:
         by_name = {one.name: one for one in self.containers}
         own: dict[str, list[Part]] = defaultdict(list)
         names: dict[str, str] = {}
-        for kind in ("container_layer", "init_layer", "log"):
+        for kind in ("container_layer", "init_layer", "log", "metadata"):
             for part in self.of_kind(kind):
                 whose = by_id.get(part.id)
+                if whose is None and kind == "metadata":
+                    continue
                 if whose is None and part.owners:
                     whose = by_name.get(part.owners[0])
                 name = part.owners[0] if part.owners else part.name
@@ -264,8 +266,10 @@ class Disk:
 
     def _groups(self) -> list[Row]:
         rows = []
+        known = {one.id for one in self.containers}
         for kind, name in GROUPS.items():
-            parts = self.of_kind(kind)
+            # What is recorded of a container stands with the container.
+            parts = [part for part in self.of_kind(kind) if part.id not in known]
             if parts:
                 key, note = f"group:{kind}", _group_note(kind, parts)
                 row = self._sum(key, name, _TYPES[kind], parts, note)

@@ -43,18 +43,43 @@ def fate_words(disk: Disk, row: Row, *, own: bool, binary: bool) -> Groups:
         groups.append([(f"{more} {size}", "warning", False), muted(" since it was looked at")])
     if row.apart:
         groups.append([muted("several images have it: it counts among the shared layers")])
-    elif row.key == SHARED:
-        groups.append([muted("a layer goes with the last image that has it")])
-    elif row.key == "group:orphan":
-        groups.append([muted(_orphans(own))])
-    elif len(row.parts) == 1:
-        way = disk.ways.get(row.parts[0].path, "")
-        if way:
-            groups.append([muted(way)])
+    elif way := safe_way(disk, row, own=own):
+        groups.append([muted(way)])
     return groups
 
 
-def _orphans(own: bool) -> str:
-    if own:
-        return "Del deletes them, after asking"
-    return "Enter lists them, each with the safe way to act"
+def safe_way(disk: Disk, row: Row, *, own: bool) -> str:
+    """Say how a row's bytes are freed without harm; "" where there is nothing to be said."""
+    if row.key == SHARED or row.layer is not None:
+        return "a layer goes with the last image that has it"
+    if row.key == "group:orphan":
+        return "Del deletes them, after asking" if own else "Del on one of them says what is safe"
+    if row.warning and own:
+        return "Del deletes all orphans, after asking"
+    known = disk.ways.get(row.parts[0].path, "") if len(row.parts) == 1 else ""
+    if known:
+        return known
+    if row.type == "cache":
+        return next((disk.ways[one.path] for one in row.parts if one.path in disk.ways), "")
+    commands = {
+        "image": ("Del in Images (1)", "docker rmi"),
+        "container": ("Del in Containers (2)", "docker rm"),
+        "volume": ("Del in Volumes (4)", "docker volume rm"),
+    }
+    if row.type not in commands or not row.key.startswith(f"{row.type}:"):
+        return ""
+    here, there = commands[row.type]
+    return f"{here} removes it, after asking" if own else f"`{there}` removes it there"
+
+
+def orphans_words(disk: Disk, binary: bool) -> tuple[str, str]:
+    """Return the question before all orphans are deleted, and what is lost."""
+    orphans = disk.of_kind("orphan")
+    size = format_size(sum(part.bytes for part in orphans), binary=binary)
+    folders = count_of(len(orphans), "folder")
+    which = "it" if len(orphans) == 1 else "them"
+    words = (
+        f"Frees {size}. No image, container or build cache refers to {which}; this is proved again"
+        f" before anything is deleted. What is in {which} is lost for good."
+    )
+    return f"Delete {folders} that belong to nobody?", words

@@ -15,7 +15,7 @@ from layerview.text import printable
 from layerview.tui.cells import fit_start
 from layerview.tui.disk_model import SORTS, Row, in_order
 from layerview.tui.disk_places import DiskRoot, merged, roots_here
-from layerview.tui.disk_words import fate_words, place_words
+from layerview.tui.disk_words import fate_words, orphans_words, place_words, safe_way
 from layerview.tui.screens.disk_work import EVERY, DiskWork
 from layerview.tui.widgets.chrome import (
     AreaBar,
@@ -326,3 +326,36 @@ class DiskScreen(DiskWork):
         names = [(root.path, f"{root.kind:<7}{root.path}") for root in self.roots]
         words = "The storage area, an engine's data root, or another folder like them."
         self.app.push_screen(ChooseImage("Which root?", words, names, typed=True), answer)
+
+    def action_remove(self) -> None:
+        """Delete the orphans of the local area, after asking; of all else say the safe way."""
+        from layerview.tui.screens.confirm import Confirm
+        from layerview.tui.screens.tell import Tell
+
+        row = self.query_one(DiskTable).current
+        if row is None or row.problem:
+            return
+        if not row.warning or not self.own:
+            way = safe_way(self.disk, row, own=self.own)
+            if way:
+                words = way[:1].upper() + way[1:] + "."
+                if not self.own:
+                    words += " Here the root is only read."
+                self.app.push_screen(Tell(printable(row.name), words))
+            return
+
+        def answer(sure: bool | None) -> None:
+            if sure:
+                self.delete_orphans()
+
+        heading, words = orphans_words(self.disk, self.app.binary_sizes)
+        self.app.push_screen(Confirm(heading, words, "Delete"), answer)
+
+    @on(DiskWork.Deleted)
+    def _deleted(self, message: DiskWork.Deleted) -> None:
+        if message.failed:
+            self.notify(message.words, title="Not deleted", severity="error", markup=False)
+        else:
+            size = format_size(message.bytes, binary=self.app.binary_sizes)
+            self.notify(f"{size} freed", title="Deleted", markup=False)
+        self.action_reload()

@@ -57,6 +57,15 @@ class DiskWork(TellsFailures, Screen[None], Bare):
             self.roots = roots
             super().__init__()
 
+    class Deleted(Message):
+        """The orphans are deleted, or why they are not."""
+
+        def __init__(self, bytes: int, words: str = "") -> None:  # noqa: A002 - Part's name
+            self.bytes = bytes
+            self.words = words
+            self.failed = bool(words)
+            super().__init__()
+
     def __init__(self) -> None:
         super().__init__()
         self.disk = Disk()
@@ -153,6 +162,18 @@ class DiskWork(TellsFailures, Screen[None], Bare):
         self.stopped = self.stopped or self.reading
         self._reading = self._growth = 0
         self._folders.clear()
+
+    def delete_orphans(self) -> None:
+        """Delete what nothing in the local area refers to, in the worker."""
+        assert self.root is not None
+        words = ["prune", "--orphans", "--force", "--json", "--root", self.root.path]
+
+        def work() -> Message:
+            back = self.app.worker.ask(words)
+            freed = (one.get("bytes") for one in back.said if isinstance(one, dict))
+            return self.Deleted(sum(size for size in freed if isinstance(size, int)))
+
+        in_background(self, work, lambda reason: self.Deleted(0, reason))
 
     def close_reader(self) -> None:
         """End the measuring process."""
