@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from functools import cache
-
 from layerview.errors import FormatError
 from layerview.oci.digest import Digest
 from layerview.records import Record
-from layerview.text import printable
+from layerview.text import LOWER_CASE, consists_of, is_hex, printable
 
 DEFAULT_DOMAIN = "docker.io"
 DEFAULT_TAG = "latest"
@@ -17,6 +14,12 @@ _LEGACY_DOMAIN = "index.docker.io"
 _OFFICIAL = "library/"
 _LOCALHOST = "localhost"
 _LONGEST_PATH = 255
+_LONGEST_TAG = 128
+
+_DIGITS = "0123456789"
+_WORD = f"{LOWER_CASE}{_DIGITS}"
+_ANY_CASE = f"{_WORD}{LOWER_CASE.upper()}"
+_SLASHES = str.maketrans(dict.fromkeys(_WORD, "/"))
 
 
 class Reference(Record):
@@ -38,29 +41,24 @@ class Reference(Record):
         Raises:
             FormatError: Docker would refuse the name.
         """
-        if re.fullmatch(r"[a-f0-9]{64}", text):
+        if is_hex(text, 64):
             raise _refused(text, "64 hexadecimal digits are an ID, not a name")
         domain, remainder = _split_domain(text)
         name = remainder.partition(":")[0]
         if name.lower() != name:
             raise _refused(text, "the repository name must be lowercase")
-        match = _pattern().fullmatch(f"{domain}/{remainder}")
-        if match is None:
+        remainder, at, digest_text = remainder.partition("@")
+        above, slash, last = remainder.rpartition("/")
+        last, colon, tag = last.partition(":")
+        path = above + slash + last
+        if not _is_host(domain):
+            domain, path = "", f"{domain}/{path}"
+        if not all(map(_is_part, path.split("/"))) or (colon and not _is_tag(tag)):
             raise _refused(text, "it is not of the form [host/]name[:tag][@digest]")
-        if len(match["path"]) > _LONGEST_PATH:
+        if len(path) > _LONGEST_PATH:
             raise _refused(text, f"the name is longer than {_LONGEST_PATH} characters")
-        digest = None
-        if match["digest"] is not None:
-            try:
-                digest = Digest.parse(match["digest"])
-            except FormatError as error:
-                raise _refused(text, str(error)) from None
-            if not digest.verifiable:
-                raise _refused(text, f"digests of algorithm {digest.algorithm} are not known")
-        tag = match["tag"]
-        if tag is None and digest is None:
-            tag = DEFAULT_TAG
-        return cls(match["domain"] or "", match["path"], tag, digest)
+        digest = _digest(text, digest_text) if at else None
+        return cls(domain, path, tag if colon else None if digest else DEFAULT_TAG, digest)
 
     @property
     def name(self) -> str:
@@ -89,18 +87,50 @@ class Reference(Record):
         return self.name + self._suffix
 
 
-@cache
-def _pattern() -> re.Pattern[str]:
-    label = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
-    host = rf"(?:{label}(?:\.{label})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
-    part = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-    algorithm = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*"
-    return re.compile(
-        rf"(?:(?P<domain>{host})/)?(?P<path>{part}(?:/{part})*)"
-        rf"(?::(?P<tag>\w[\w.-]{{0,127}}))?"
-        rf"(?:@(?P<digest>{algorithm}:[0-9a-fA-F]{{32,}}))?",
-        re.ASCII,
+# By hand, for a pattern of all this takes as long to compile as a container's tree to be mounted.
+
+
+def _is_host(text: str) -> bool:
+    """Whether a text is a host, whose port may follow: names of labels, or an IPv6 address."""
+    if text.startswith("["):
+        address, bracket, port = text[1:].partition("]")
+        fits = bool(address and bracket) and consists_of(address, "0123456789abcdefABCDEF:")
+    else:
+        name, colon, port = text.partition(":")
+        port = colon + port
+        fits = all(
+            label and label[0] != "-" != label[-1] and consists_of(label, f"{_ANY_CASE}-")
+            for label in name.split(".")
+        )
+    number = port.removeprefix(":")
+    return fits and (not port or (number != port and bool(number) and consists_of(number, _DIGITS)))
+
+
+def _is_part(text: str) -> bool:
+    """Whether a text is a part of a path: words, with `.`, `_`, `__` or many `-` in between."""
+    if not text or text[0] not in _WORD or text[-1] not in _WORD:
+        return False
+    between = text.translate(_SLASHES).split("/")
+    return all(marks in (".", "_", "__") or not marks.strip("-") for marks in between)
+
+
+def _is_tag(text: str) -> bool:
+    return (
+        0 < len(text) <= _LONGEST_TAG
+        and text[0] not in ".-"
+        and consists_of(text, f"{_ANY_CASE}_.-")
     )
+
+
+def _digest(text: str, words: str) -> Digest:
+    """Read the digest in a reference, of an algorithm that is known."""
+    try:
+        digest = Digest.parse(words)
+    except FormatError as error:
+        raise _refused(text, str(error)) from None
+    if not digest.verifiable:
+        raise _refused(text, f"digests of algorithm {digest.algorithm} are not known")
+    return digest
 
 
 def _split_domain(text: str) -> tuple[str, str]:

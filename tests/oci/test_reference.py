@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -161,6 +162,56 @@ def test_parsing_any_text_gives_a_reference_or_a_format_error(text: str) -> None
     if isinstance(reference, Reference):
         assert reference.tag or reference.digest
         assert Reference.parse(str(reference)) == reference
+
+
+_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_GRAMMAR = re.compile(
+    rf"(?:({_HOST})/)?({_PART}(?:/{_PART})*)(?::(\w[\w.-]{{0,127}}))?(?:@(sha256:[0-9a-f]{{64}}))?",
+    re.ASCII,
+)
+"""Of whole references, as distribution/reference has it."""
+_PIECES = [
+    *("a", "b1", "A", "t" * 128, "f" * 64, "localhost", "docker.io/", "host.io", "5000", "fc00::1"),
+    *(
+        "-",
+        "--",
+        "_",
+        "__",
+        "___",
+        ".",
+        "..",
+        "/",
+        ":",
+        "@",
+        "[",
+        "]",
+        "\n",
+        " ",
+        "\u0661",
+        "$",
+        SHA,
+    ),
+]
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=7).map("".join))
+@settings(deadline=None, max_examples=1000)
+def test_a_whole_reference_is_taken_apart_as_the_grammar_has_it(text: str) -> None:
+    reference = attempt(Reference.parse, f"host.io/{text}")
+    match = _GRAMMAR.fullmatch(f"host.io/{text}")
+    if match is None or match[2].lower() != match[2]:
+        assert not isinstance(reference, Reference)
+    elif isinstance(reference, Reference):
+        tag = match[3] if match[3] or match[4] else "latest"
+        digest = None if reference.digest is None else str(reference.digest)
+        assert (reference.domain, reference.path, reference.tag, digest) == (
+            *(match[1], match[2]),
+            *(tag, match[4]),
+        )
+    else:
+        assert len(match[2]) > 255
 
 
 @pytest.mark.parametrize("unit", ["a-", "a.", "a_", "a/", "a:", "[:", "-"])
