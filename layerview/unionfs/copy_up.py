@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from layerview.unionfs import records
-from layerview.unionfs.copying import DataCopier, copy_attributes
+from layerview.unionfs.copying import DataCopier, copy_attributes, copy_file_attributes
 from layerview.unionfs.descriptors import OPEN_FOLDER, PATH_ONLY
 from layerview.unionfs.links import several_names
 from layerview.unionfs.listing import Below
@@ -21,6 +21,9 @@ from layerview.unionfs.tree import Tree
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MAKE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SET_IDS = stat.S_ISUID | stat.S_ISGID
+_DENSE = 1 << 20
+"""Bytes of the largest file whose blocks are counted, in place of a search for its holes."""
 _TELL_EACH = 20_000_000
 """Nanoseconds between steps that tell how far a copy is."""
 
@@ -40,6 +43,8 @@ class CopyUp(Tree):
         writable: bool = True,
     ) -> None:
         super().__init__(branches, report=report, writable=writable)
+        self.before_set_ids: Callable[[], object] = bool
+        """Called before a copy gets a mode with setuid or setgid."""
         self._work_fd = -1
         self._last_name = 0
         self._is_root = os.geteuid() == 0
@@ -133,6 +138,8 @@ class CopyUp(Tree):
         found = folder.branch
         source = self.descriptor(folder, found)
         state = os.fstat(source)
+        if state.st_mode & _SET_IDS:
+            self.before_set_ids()
         work, name = self._work(), self._new_name()
         os.mkdir(name, 0o700, dir_fd=work)
         try:
@@ -157,7 +164,15 @@ class CopyUp(Tree):
             cause=cause,
         )
 
-    def copy_up(self, node: Node, by: Caller, cause: str, size: int | None = None) -> None:
+    def copy_up(
+        self,
+        node: Node,
+        by: Caller,
+        cause: str,
+        size: int | None = None,
+        *,
+        keep: bool = False,
+    ) -> int:
         """Bring a node to the top branch, its parents first.
 
         Args:
@@ -165,42 +180,58 @@ class CopyUp(Tree):
             by: who asked for it.
             cause: open, truncate, metadata, rename or link.
             size: how many bytes of its data are wanted; None: all.
+            keep: whether the copy's descriptor is of use, open for reading and writing.
+
+        Returns:
+            The copy's descriptor, the caller's to close, where it is of use and was opened; or -1.
 
         Raises:
             OSError: as what it is made of; EROFS. Then nothing is changed.
         """
+        self._must_be_writable()
         if node.branch == 0:
-            self._must_be_writable()
-            return
+            return -1
         if node.is_folder:
             self.copy_up_folder(node, by, cause)
-            return
-        self._must_be_writable()
+            return -1
         started = time.perf_counter_ns()
         found = node.branch
         if node.parent is None and node.real is not None:
             self._find_name(node)
         if node.parent is None:
             self._copy_nameless(node, size)
-            return
+            return -1
         path = "" if self.report is None else self.path(node)
         self.copy_up_folder(node.parent, by, cause)
         source = self.descriptor(node.parent, found)
         state = os.stat(node.name, dir_fd=source, follow_symlinks=False)
         work, name = self._work(), self._new_name()
+        if state.st_mode & _SET_IDS:
+            self.before_set_ids()
         # Should this be killed before all names are the copy's, the next start sees to them.
         mark = b"%d.%d" % (found, state.st_ino) if state.st_nlink > 1 else None
+        opened = -1
         try:
-            copied = self._copy(node, state, source, name, path, size)
-            made = os.stat(name, dir_fd=work, follow_symlinks=False)
+            if node.kind == stat.S_IFREG:
+                # Who is not root writes no attributes to what it may not write.
+                mode = state.st_mode & 0o777 | 0o600
+                opened = os.open(name, _MAKE, mode, dir_fd=work)
+                copied, made = self._copy_file(node, state, source, name, opened, path, size)
+            else:
+                copied, made = 0, self._copy_other(node, state, source, name)
             if mark is not None:
                 os.link(name, mark, src_dir_fd=work, dst_dir_fd=work, follow_symlinks=False)
             self._put(name, node.parent, node.name)
         except BaseException:
+            if opened >= 0:
+                os.close(opened)
             for each in (name, mark or name):
                 with suppress(FileNotFoundError):
                     os.unlink(each, dir_fd=work)
             raise
+        if not keep and opened >= 0:
+            os.close(opened)
+            opened = -1
         node.branch = 0
         node.stack = (0,)
         self._kept[made.st_ino] = node.ino
@@ -216,40 +247,55 @@ class CopyUp(Tree):
             cause=cause,
         )
         if mark is not None:
-            self._bring_names(node, found, state, made, by, cause)
-            os.unlink(mark, dir_fd=work)
+            try:
+                self._bring_names(node, found, state, made, by, cause)
+                os.unlink(mark, dir_fd=work)
+            except BaseException:
+                if opened >= 0:
+                    os.close(opened)
+                raise
+        return opened
 
-    def _copy(
+    def _copy_file(
         self,
         node: Node,
         state: os.stat_result,
         source: int,
         name: bytes,
+        to: int,
         path: str,
         size: int | None,
-    ) -> int:
-        """Make the copy in WORK; return how many bytes of data were copied."""
+    ) -> tuple[int, os.stat_result]:
+        """Fill the copy in WORK; return how many bytes of data were copied, and its state."""
+        original = b"/proc/self/fd/%d/%s" % (source, node.name)
+        wanted = state.st_size if size is None else min(size, state.st_size)
+        copied, read = 0, -1
+        try:
+            if wanted:
+                read = os.open(node.name, _READ, dir_fd=source)
+                is_dense = state.st_size <= min(_DENSE, state.st_blocks * 512)
+                told = self._progress(path, wanted)
+                copied = self._copier.copy(read, to, wanted, told, is_dense=is_dense)
+            made = copy_file_attributes(
+                original, read, state, name, self._work(), to, root=self._is_root
+            )
+        finally:
+            if read >= 0:
+                os.close(read)
+        return copied, made
+
+    def _copy_other(
+        self, node: Node, state: os.stat_result, source: int, name: bytes
+    ) -> os.stat_result:
+        """Make a copy in WORK of what is no regular file, and return its state."""
         work = self._work()
-        copied = 0
-        if node.kind == stat.S_IFREG:
-            to = os.open(name, _MAKE, 0o600, dir_fd=work)
-            try:
-                wanted = state.st_size if size is None else min(size, state.st_size)
-                if wanted:
-                    read = os.open(node.name, _READ, dir_fd=source)
-                    try:
-                        copied = self._copier.copy(read, to, wanted, self._progress(path, wanted))
-                    finally:
-                        os.close(read)
-            finally:
-                os.close(to)
-        elif node.kind == stat.S_IFLNK:
+        if node.kind == stat.S_IFLNK:
             os.symlink(os.readlink(node.name, dir_fd=source), name, dir_fd=work)
         else:
             os.mknod(name, node.kind | 0o600, state.st_rdev, dir_fd=work)
         original = b"/proc/self/fd/%d/%s" % (source, node.name)
         copy_attributes(original, state, name, work, root=self._is_root)
-        return copied
+        return os.stat(name, dir_fd=work, follow_symlinks=False)
 
     def _progress(self, path: str, total: int) -> Callable[[int], None] | None:
         if self.report is None:
@@ -271,6 +317,8 @@ class CopyUp(Tree):
         work, name = self._work(), self._new_name()
         original = b"/proc/self/fd/%d" % node.pin
         state = os.fstat(node.pin)
+        if state.st_mode & _SET_IDS:
+            self.before_set_ids()
         if node.kind != stat.S_IFREG:
             raise failure(errno.EROFS, node.name)
         to = os.open(name, _MAKE, 0o600, dir_fd=work)

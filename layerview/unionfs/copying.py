@@ -36,7 +36,13 @@ class DataCopier:
         self._ranges = hasattr(os, "copy_file_range")
 
     def copy(
-        self, source: int, target: int, size: int, moved: Callable[[int], None] | None = None
+        self,
+        source: int,
+        target: int,
+        size: int,
+        moved: Callable[[int], None] | None = None,
+        *,
+        is_dense: bool = False,
     ) -> int:
         """Copy a file's first bytes into an empty file; holes stay holes.
 
@@ -45,6 +51,7 @@ class DataCopier:
             target: the other's.
             size: how many.
             moved: told how many are done, now and then.
+            is_dense: there are no holes to look for.
 
         Returns:
             How many bytes of data were copied, holes left out; blocks that both share count.
@@ -58,7 +65,7 @@ class DataCopier:
                 return done
         at = done = 0
         while at < size:
-            start, end = _data(source, at, size)
+            start, end = (at, size) if is_dense else _data(source, at, size)
             if start >= size:
                 break
             at = start
@@ -71,7 +78,8 @@ class DataCopier:
                 done += count
                 if moved is not None:
                     moved(done)
-        os.ftruncate(target, size)
+        if at != size:
+            os.ftruncate(target, size)
         return done
 
     def _clone(self, source: int, target: int, size: int) -> int | None:
@@ -148,6 +156,45 @@ def copy_attributes(
     os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False)
 
 
+def copy_file_attributes(
+    source: bytes,
+    read: int,
+    state: os.stat_result,
+    name: bytes,
+    folder: int,
+    target: int,
+    *,
+    root: bool,
+) -> os.stat_result:
+    """Do for a regular file what `copy_attributes` does, with fewer calls.
+
+    Args:
+        source: a path of the original that needs no link to be followed.
+        read: the original, open; -1: it is not.
+        state: the original's.
+        name: the copy's, in a folder that nobody else writes to.
+        folder: that one's descriptor.
+        target: the copy, open.
+        root: whether this process may give files away.
+
+    Returns:
+        What fstat(2) says of the copy, but for mode and times.
+
+    Raises:
+        OSError: as copy_attributes.
+    """
+    if root:
+        _give(source, state, name, folder)
+    copy_xattrs(source if read < 0 else read, target)
+    made = os.fstat(target)
+    mode = stat.S_IMODE(state.st_mode)
+    if stat.S_IMODE(made.st_mode) != mode:
+        # After the owner, which takes setuid away.
+        os.fchmod(target, mode)
+    os.utime(target, ns=(state.st_atime_ns, state.st_mtime_ns))
+    return made
+
+
 def _give(source: bytes, state: os.stat_result, name: bytes, folder: int) -> None:
     if _NOBODY in (state.st_uid, state.st_gid) and _is_unmapped(source, state):
         raise failure(errno.EOVERFLOW, name)
@@ -174,21 +221,26 @@ def _is_unmapped(source: bytes, state: os.stat_result) -> bool:
     return not os.access(source, os.W_OK, effective_ids=True)
 
 
-def copy_xattrs(source: bytes, target: bytes) -> None:
+def copy_xattrs(source: bytes | int, target: bytes | int) -> None:
     """Copy extended attributes, capabilities and access lists among them; follow no link.
+
+    Args:
+        source: a path, or what is open.
+        target: the same.
 
     Raises:
         OSError: where one can't be set that decides who may do what.
     """
     if not hasattr(os, "listxattr"):
         return
+    is_open, to_open = isinstance(source, int), isinstance(target, int)
     names: list[str] = []
     with suppress(OSError):
-        names = os.listxattr(source, follow_symlinks=False)
+        names = os.listxattr(source, follow_symlinks=is_open)
     for name in names:
-        value = os.getxattr(source, name, follow_symlinks=False)
+        value = os.getxattr(source, name, follow_symlinks=is_open)
         try:
-            os.setxattr(target, name, value, follow_symlinks=False)
+            os.setxattr(target, name, value, follow_symlinks=to_open)
         except OSError as error:
             if error.errno != errno.ENOTSUP or name.startswith(("security.", "system.")):
                 raise

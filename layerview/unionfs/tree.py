@@ -90,8 +90,8 @@ class Tree:
         node = folder.children.get(name)
         return node if node is not None else self._enter(folder, name)[0]
 
-    def look(self, folder: Node, name: bytes) -> tuple[Node, Attributes]:
-        """Look up a name, and return its attributes too, with the least of calls.
+    def look(self, folder: Node, name: bytes) -> tuple[Node, os.stat_result]:
+        """Look up a name, and return what stat(2) says on its branch, with the least of calls.
 
         Raises:
             OSError: as lookup.
@@ -100,9 +100,7 @@ class Tree:
         state = None
         if node is None:
             node, state = self._enter(folder, name)
-        if state is None:
-            return node, self.attributes(node)
-        return node, self._attributes(node, state)
+        return node, self._stat(node) if state is None else state
 
     def _enter(self, folder: Node, name: bytes) -> tuple[Node, os.stat_result | None]:
         if not folder.is_folder:
@@ -285,9 +283,15 @@ class Tree:
         Raises:
             OSError: ENOENT when it is deleted and was not held.
         """
-        return self._attributes(node, os.fstat(fd) if fd >= 0 else self._stat(node))
+        state = self.state(node, fd)
+        return attributes_of(node.ino, state, self.link_count(node, state))
 
-    def _attributes(self, node: Node, state: os.stat_result) -> Attributes:
+    def state(self, node: Node, fd: int = -1) -> os.stat_result:
+        """Return what stat(2) says of a node on its branch; see `attributes`."""
+        return os.fstat(fd) if fd >= 0 else self._stat(node)
+
+    def link_count(self, node: Node, state: os.stat_result) -> int:
+        """Return how many names a node has, by what its branch says."""
         nlink = state.st_nlink
         if node.is_folder:
             if node.parent is None and node is not self.root:
@@ -299,7 +303,7 @@ class Tree:
             nlink = 0
         elif node.branch and self._gone_links:
             nlink -= self._gone_links.get((state.st_dev, state.st_ino), 0)
-        return attributes_of(node.ino, state, nlink)
+        return nlink
 
     def _stat(self, node: Node) -> os.stat_result:
         if node.pin >= 0:

@@ -80,9 +80,12 @@ class Union(Changes):
         shortened = False
         if writes:
             if node.branch and truncate:
+                # The copy is opened below for its times, which this sets.
                 self.copy_up(node, by, "truncate", 0)
             else:
-                self.copy_up(node, by, "open")
+                fd = self.copy_up(node, by, "open", keep=flags == os.O_RDWR)
+                if fd >= 0:
+                    return fd
                 shortened = bool(truncate) and self.report is not None
         name, at = self._place(node)
         nofollow = os.O_NOFOLLOW if at is not None else 0
@@ -174,8 +177,8 @@ class Union(Changes):
         mtime_ns: int | None = None,
         fd: int = -1,
         by: Caller = ROOT_CALLER,
-    ) -> Attributes:
-        """Set what is given, and return all; what lies below is copied up first.
+    ) -> os.stat_result:
+        """Set what is given; what lies below is copied up first.
 
         Args:
             node: whose.
@@ -188,20 +191,27 @@ class Union(Changes):
             fd: the file, open on the top branch; -1: none.
             by: who asks.
 
+        Returns:
+            What stat(2) says afterwards on the node's branch.
+
         Raises:
             OSError: as chmod(2), chown(2), truncate(2), utime(2).
         """
         others = (mode, uid, gid, atime_ns, mtime_ns)
         changes = any(value is not None for value in others)
         if size is None and not changes:
-            return self.attributes(node, fd)
+            return self.state(node, fd)
         if size is not None:
             self._set_size(node, size, fd, by)
         if not changes:
-            return self.attributes(node, fd)
+            return self.state(node, fd)
         self.copy_up(node, by, "metadata")
-        name, at = self._place(node)
-        follow = at is None
+        name: bytes | int = fd
+        at = None
+        follow = True
+        if fd < 0:
+            name, at = self._place(node)
+            follow = at is None
         if uid is not None or gid is not None:
             owner, group = -1 if uid is None else uid, -1 if gid is None else gid
             os.chown(name, owner, group, dir_fd=at, follow_symlinks=follow)
@@ -210,17 +220,16 @@ class Union(Changes):
                 raise failure(errno.EOPNOTSUPP, node.name)
             os.chmod(name, stat.S_IMODE(mode), dir_fd=at)
         if atime_ns is not None or mtime_ns is not None:
-            state = self._stat(node)
-            times = (
-                state.st_atime_ns if atime_ns is None else atime_ns,
-                state.st_mtime_ns if mtime_ns is None else mtime_ns,
-            )
-            os.utime(name, ns=times, dir_fd=at, follow_symlinks=follow)
+            if atime_ns is None or mtime_ns is None:
+                state = self.state(node, fd)
+                atime_ns = state.st_atime_ns if atime_ns is None else atime_ns
+                mtime_ns = state.st_mtime_ns if mtime_ns is None else mtime_ns
+            os.utime(name, ns=(atime_ns, mtime_ns), dir_fd=at, follow_symlinks=follow)
         node.set_group = None
         # A size comes with times that are no change of their own.
         if self.report is not None and (size is None or (mode, uid, gid) != (None,) * 3):
             self._tell("metadata", self.path(node), found=0, pid=by.pid)
-        return self.attributes(node, fd)
+        return self.state(node, fd)
 
     def _set_size(self, node: Node, size: int, fd: int, by: Caller) -> None:
         if node.kind != stat.S_IFREG:

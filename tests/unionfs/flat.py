@@ -156,10 +156,10 @@ def _look_union(union: Union, node: Node, path: bytes, look: Look) -> None:
         entries = union.entries(node)
         content = sorted(entry.name for entry in entries)
         for entry in sorted(entries):
-            child, attributes = union.look(node, entry.name)
+            child, state = union.look(node, entry.name)
             assert child is union.lookup(node, entry.name)
-            assert entry.ino == child.ino == attributes.ino, entry
-            assert entry.kind == child.kind == stat.S_IFMT(attributes.mode)
+            assert entry.ino == child.ino, entry
+            assert entry.kind == child.kind == stat.S_IFMT(state.st_mode)
             _look_union(union, child, path + b"/" + entry.name if path else entry.name, look)
     xattrs = {name: union.get_xattr(node, name) for name in union.list_xattrs(node)}
     look.seen[path] = Seen(

@@ -463,7 +463,7 @@ class AgainstFlat(RuleBasedStateMachine):
             with open(f"/proc/self/fd/{opened.flat}", "r+b") as file:
                 file.truncate(size)
         os.fchmod(opened.flat, mode)
-        assert stat.S_IMODE(self.union.set_attributes(opened.node, mode=mode).mode) == mode
+        assert stat.S_IMODE(self.union.set_attributes(opened.node, mode=mode).st_mode) == mode
 
     @precondition(lambda self: self.opened)
     @rule(which=st.integers(0, 3))

@@ -122,7 +122,7 @@ def test_truncating_copies_no_more_than_what_stays(lab: Lab) -> None:
     (lab.low / "f").write_bytes(b"x" * MIB)
     had = lab.union.set_attributes(lab.node("f"), size=4096)
     (step,) = lab.steps
-    assert (step.bytes, step.cause, had.size) == (4096, "truncate", 4096)
+    assert (step.bytes, step.cause, had.st_size) == (4096, "truncate", 4096)
 
 
 def test_holes_stay_holes_in_a_copy(lab: Lab) -> None:
@@ -297,7 +297,7 @@ def test_what_a_killed_process_left_half_copied_is_not_seen_and_is_removed(lab: 
 def test_a_copy_that_fails_leaves_the_old_file(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     (lab.low / "f").write_bytes(b"old" * 1000)
 
-    def full(*_: object) -> int:
+    def full(*_: object, **__: object) -> int:
         raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr(lab.union._copier, "copy", full)

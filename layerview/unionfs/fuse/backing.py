@@ -32,6 +32,7 @@ class Backing:
         self._fewer = _SETS.pack(first & ~_CAP_FSETID, *others)
         self._capset = libc().capset
         self._capset.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
+        self._has_fewer = False
 
     def works(self, folder: int) -> bool:
         """Whether the kernel takes files of a folder's file system from this process.
@@ -57,19 +58,25 @@ class Backing:
         """Register a file; return its number.
 
         The kernel writes as who registered it. Without CAP_FSETID a write takes away what a write
-        takes away: the setuid and setgid bits of a file that got them while it was open.
+        takes away: the setuid and setgid bits of a file that got them while it was open. It stays
+        without until `regain`.
 
         Raises:
             OSError: when the kernel does not take it.
         """
-        self._capset(self._head, self._fewer)
-        try:
-            # With other than a bytearray it gives back the buffer, not the number.
-            said = bytearray(BACKING_MAP.pack(fd, 0, 0))
-            number: int = fcntl.ioctl(self._connection, BACKING_OPEN, said)
-            return number
-        finally:
+        if not self._has_fewer:
+            self._capset(self._head, self._fewer)
+            self._has_fewer = True
+        # With other than a bytearray it gives back the buffer, not the number.
+        said = bytearray(BACKING_MAP.pack(fd, 0, 0))
+        number: int = fcntl.ioctl(self._connection, BACKING_OPEN, said)
+        return number
+
+    def regain(self) -> None:
+        """Have CAP_FSETID again, before the server itself may set or keep those bits."""
+        if self._has_fewer:
             self._capset(self._head, self._all)
+            self._has_fewer = False
 
     def close(self, number: int) -> None:
         """Let go of a file; what is open goes on."""

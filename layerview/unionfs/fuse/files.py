@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import stat
 from collections import OrderedDict
 from contextlib import suppress
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from layerview.unionfs.fuse.known import VALID, Known, Table, fields
+from layerview.unionfs.fuse.known import VALID, Known, Table
 from layerview.unionfs.fuse.mount import MAX_DATA, checked, libc
 from layerview.unionfs.fuse.names import Handler, Head, without_privileges
 from layerview.unionfs.fuse.protocol import (
@@ -57,6 +58,7 @@ _IDLE = 128
 _MAX_COPY = 8 << 20
 """Bytes that one request copies between files, so that others need not wait long."""
 _DATA = IN_SIZE + WRITE_IN.size
+_SET_IDS = stat.S_ISUID | stat.S_ISGID
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 
 
@@ -113,8 +115,10 @@ class Files:
     def _open(self, known: Known, size: int, head: Head) -> bytes:
         flags, more = OPEN_IN.unpack_from(self._buffer, IN_SIZE)
         by = Caller(*head[4:7])
-        if more & KILL_SUIDGID_OPEN and flags & os.O_TRUNC:
-            self._take_privileges(known, by)
+        if flags & os.O_TRUNC:
+            self._union.before_set_ids()
+            if more & KILL_SUIDGID_OPEN:
+                self._take_privileges(known, by)
         said = self._take(known, flags, by)
         return _OPENED.pack(_OPENED.size, 0, head[2], 0, said, known.backing)
 
@@ -124,9 +128,11 @@ class Files:
         by = Caller(*head[4:7])
         wanted = os.O_RDWR | flags & (os.O_CREAT | os.O_EXCL | os.O_TRUNC)
         mode = self._table.masked(known, mode & 0o7777, mask)
+        if flags & os.O_TRUNC or mode & _SET_IDS:
+            self._union.before_set_ids()
         node, fd = self._union.create(known.node, name, mode, wanted, by)
         try:
-            had = self._union.attributes(node, fd)
+            state = os.fstat(fd)
         except OSError:
             os.close(fd)
             raise
@@ -136,11 +142,11 @@ class Files:
             os.close(fd)
             said = self._take(made, flags & ~os.O_TRUNC, by)
         else:
-            self._have(made, fd, writable=True, mode=had.mode)
+            self._have(made, fd, writable=True, mode=state.st_mode)
             made.plain = not known.gives_lists
             said = self._opened(made, flags)
         valid = 0 if made.parted else VALID
-        entry = (made.id, 0, VALID, valid, 0, 0, *fields(had))
+        entry = (made.id, 0, VALID, valid, 0, 0, *self._table.fields(node, state))
         return _CREATED.pack(_CREATED.size, 0, head[2], *entry, 0, said, made.backing)
 
     def _take(self, known: Known, flags: int, by: Caller) -> int:
@@ -298,7 +304,7 @@ class Files:
         return _WROTE.pack(_WROTE.size, 0, head[2], done, 0)
 
     def _take_privileges(self, known: Known, by: Caller) -> None:
-        mode = without_privileges(self._table.attributes(known).mode)
+        mode = without_privileges(self._table.state(known).st_mode)
         if mode is not None:
             self._union.set_attributes(known.node, mode=mode, by=by)
             self._forget_attributes(known)

@@ -13,7 +13,9 @@ from layerview.unionfs.fuse.protocol import (
 )
 
 if TYPE_CHECKING:
-    from layerview.unionfs.node import Attributes, Node
+    import os
+
+    from layerview.unionfs.node import Node
     from layerview.unionfs.union import Union
 
 VALID = 86_400
@@ -128,47 +130,51 @@ class Table:
                 folder.gives_lists = True
         return mode if folder.gives_lists else mode & ~mask
 
-    def attributes(self, known: Known) -> Attributes:
-        """Return a node's attributes."""
+    def state(self, known: Known) -> os.stat_result:
+        """Return what stat(2) says of a node on its branch."""
         node = known.node
-        return self.union.attributes(node, known.fd if known.branch == node.branch else -1)
+        return self.union.state(node, known.fd if known.branch == node.branch else -1)
 
     def entry(self, unique: int, node: Node) -> bytes:
         """Answer a request with a node, which the kernel knows from then on."""
-        return self.entered(unique, node, self.union.attributes(node))
+        return self.entered(unique, node, self.union.state(node))
 
-    def entered(self, unique: int, node: Node, had: Attributes) -> bytes:
-        """Answer a request with a node whose attributes are known."""
+    def entered(self, unique: int, node: Node, state: os.stat_result) -> bytes:
+        """Answer a request with a node of which is known what stat(2) says."""
         known = self.enter(node)
         valid = 0 if known.parted else VALID
-        return HEAD_AND_ENTRY.pack(
-            HEAD_AND_ENTRY.size, 0, unique, known.id, 0, VALID, valid, 0, 0, *fields(had)
-        )
+        said = self.fields(node, state)
+        return HEAD_AND_ENTRY.pack(_ENTRY_SIZE, 0, unique, known.id, 0, VALID, valid, 0, 0, *said)
 
-    def said(self, unique: int, known: Known, had: Attributes) -> bytes:
+    def said(self, unique: int, known: Known, state: os.stat_result) -> bytes:
         """Answer a request with attributes."""
         valid = 0 if known.parted else VALID
-        return HEAD_AND_ATTR.pack(HEAD_AND_ATTR.size, 0, unique, valid, 0, 0, *fields(had))
+        said = self.fields(known.node, state)
+        return HEAD_AND_ATTR.pack(_ATTR_SIZE, 0, unique, valid, 0, 0, *said)
+
+    def fields(self, node: Node, state: os.stat_result) -> tuple[int, ...]:
+        """Return a node's attributes in the protocol's order (struct fuse_attr)."""
+        atime, mtime, ctime = state.st_atime_ns, state.st_mtime_ns, state.st_ctime_ns
+        rdev = state.st_rdev
+        return (
+            node.ino,
+            state.st_size,
+            state.st_blocks,
+            atime // 1_000_000_000,
+            mtime // 1_000_000_000,
+            ctime // 1_000_000_000,
+            atime % 1_000_000_000,
+            mtime % 1_000_000_000,
+            ctime % 1_000_000_000,
+            state.st_mode,
+            self.union.link_count(node, state),
+            state.st_uid,
+            state.st_gid,
+            encode_device(rdev) if rdev else 0,
+            _BLOCK,
+            0,
+        )
 
 
-def fields(had: Attributes) -> tuple[int, ...]:
-    """Return attributes in the protocol's order (struct fuse_attr)."""
-    ino, mode, nlink, uid, gid, rdev, size, blocks, atime, mtime, ctime = had
-    return (
-        ino,
-        size,
-        blocks,
-        atime // 1_000_000_000,
-        mtime // 1_000_000_000,
-        ctime // 1_000_000_000,
-        atime % 1_000_000_000,
-        mtime % 1_000_000_000,
-        ctime % 1_000_000_000,
-        mode,
-        nlink,
-        uid,
-        gid,
-        encode_device(rdev) if rdev else 0,
-        _BLOCK,
-        0,
-    )
+_ENTRY_SIZE = HEAD_AND_ENTRY.size
+_ATTR_SIZE = HEAD_AND_ATTR.size

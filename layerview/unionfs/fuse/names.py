@@ -8,7 +8,7 @@ import stat
 import time
 from collections.abc import Callable
 
-from layerview.unionfs.fuse.known import VALID, Known, Table, fields
+from layerview.unionfs.fuse.known import VALID, Known, Table
 from layerview.unionfs.fuse.protocol import (
     BATCH_FORGET,
     BATCH_FORGET_IN,
@@ -79,6 +79,11 @@ Head = tuple[int, int, int, int, int, int, int, int, int]
 Handler = Callable[[Known, int, Head], bytes | None]
 """Answers a request of a length; None: there is no answer, or it was given."""
 
+_SET_IDS = stat.S_ISUID | stat.S_ISGID
+_MAY_KEEP_IDS = SET_UID | SET_GID | SET_SIZE
+_NO_ENTRY: tuple[int, ...] = (0,) * 22
+_NONE = HEAD_AND_ENTRY.pack(0, 0, 0, 0, 0, VALID, 0, 0, 0, *(0,) * 16)[OUT_SIZE:]
+_PADDING = [bytes(count) for count in range(8)]
 _ASKED_OFTEN = (b"security.capability", b"system.posix_acl_access")
 
 
@@ -134,15 +139,13 @@ class Names:
 
     def _lookup(self, known: Known, size: int, head: Head) -> bytes:
         try:
-            node, had = self._union.look(known.node, bytes(self._buffer[IN_SIZE : size - 1]))
+            node, state = self._union.look(known.node, bytes(self._buffer[IN_SIZE : size - 1]))
         except FileNotFoundError:
             if size - 1 - IN_SIZE > LONGEST:
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)) from None
             # That there is none is good to know as well.
-            return HEAD_AND_ENTRY.pack(
-                HEAD_AND_ENTRY.size, 0, head[2], 0, 0, VALID, 0, 0, 0, *(0,) * 16
-            )
-        return self._table.entered(head[2], node, had)
+            return OUT.pack(HEAD_AND_ENTRY.size, 0, head[2]) + _NONE
+        return self._table.entered(head[2], node, state)
 
     def _forget(self, known: Known, size: int, head: Head) -> None:
         self._table.forget(head[3], FORGET_IN.unpack_from(self._buffer, IN_SIZE)[0])
@@ -217,7 +220,7 @@ class Names:
     # --- attributes ---
 
     def _getattr(self, known: Known, size: int, head: Head) -> bytes:
-        return self._table.said(head[2], known, self._table.attributes(known))
+        return self._table.said(head[2], known, self._table.state(known))
 
     def _setattr(self, known: Known, size: int, head: Head) -> bytes:
         (valid, _, _, length, _, atime, mtime, _, atime_ns, mtime_ns, _, mode, _, uid, gid, _) = (
@@ -229,9 +232,11 @@ class Names:
             else 0
         )
         set_mode = stat.S_IMODE(mode) if valid & SET_MODE else None
+        if valid & _MAY_KEEP_IDS or (set_mode is not None and set_mode & _SET_IDS):
+            self._union.before_set_ids()
         if valid & KILL_SUIDGID_SETATTR and set_mode is None:
-            set_mode = without_privileges(self._table.attributes(known).mode)
-        had = self._union.set_attributes(
+            set_mode = without_privileges(self._table.state(known).st_mode)
+        state = self._union.set_attributes(
             known.node,
             mode=set_mode,
             uid=uid if valid & SET_UID else None,
@@ -242,7 +247,7 @@ class Names:
             fd=known.fd if known.branch == 0 and known.node.branch == 0 else -1,
             by=Caller(*head[4:7]),
         )
-        return self._table.said(head[2], known, had)
+        return self._table.said(head[2], known, state)
 
     def _statfs(self, known: Known, size: int, head: Head) -> bytes:
         had = self._union.statfs()
@@ -311,7 +316,7 @@ class Names:
             room -= DIRENT.size + length + padding
             if room < 0:
                 break
-            pieces += (DIRENT.pack(ino, at + 1, length, kind >> 12), name, bytes(padding))
+            pieces += (DIRENT.pack(ino, at + 1, length, kind >> 12), name, _PADDING[padding])
         return _with(head[2], b"".join(pieces))
 
     def _readdirplus(self, known: Known, size: int, head: Head) -> bytes:
@@ -326,21 +331,21 @@ class Names:
             room -= ENTRY_AND_DIRENT.size + length + padding
             if room < 0:
                 break
-            entry: tuple[int, ...] = (0,) * 22
+            entry = _NO_ENTRY
             if at > 1:
                 try:
-                    node, had = union.look(folder, name)
+                    node, state = union.look(folder, name)
                 except OSError:
                     # It is gone: it stands in this listing, and a look at it will find nothing.
                     pass
                 else:
                     child = table.enter(node)
                     valid = 0 if child.parted else VALID
-                    entry = (child.id, 0, VALID, valid, 0, 0, *fields(had))
+                    entry = (child.id, 0, VALID, valid, 0, 0, *table.fields(node, state))
             pieces += (
                 ENTRY_AND_DIRENT.pack(*entry, ino, at + 1, length, kind >> 12),
                 name,
-                bytes(padding),
+                _PADDING[padding],
             )
         return _with(head[2], b"".join(pieces))
 

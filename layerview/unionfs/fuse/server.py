@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from layerview.unionfs.fuse import protocol
 from layerview.unionfs.fuse.backing import Backing
 from layerview.unionfs.fuse.files import Files
-from layerview.unionfs.fuse.known import Table
+from layerview.unionfs.fuse.known import Known, Table
 from layerview.unionfs.fuse.mount import MAX_DATA
 from layerview.unionfs.fuse.names import Handler, Head, Names
 from layerview.unionfs.fuse.protocol import IN, OUT, OUT_SIZE
@@ -32,7 +32,6 @@ _WANTED = (
     | protocol.CAN_BIG_WRITES
     | protocol.CAN_DONT_MASK
     | protocol.CAN_READDIRPLUS
-    | protocol.CAN_READDIRPLUS_AUTO
     | protocol.CAN_PARALLEL_DIROPS
     | protocol.CAN_POSIX_ACL
     | protocol.CAN_MAX_PAGES
@@ -41,6 +40,20 @@ _WANTED = (
     | protocol.CAN_INIT_EXT
     | protocol.CAN_PASSTHROUGH
 )
+
+_MAY_KEEP_IDS = (
+    protocol.MKNOD,
+    protocol.MKDIR,
+    protocol.LINK,
+    protocol.RENAME,
+    protocol.RENAME2,
+    protocol.SETXATTR,
+    protocol.REMOVEXATTR,
+    protocol.WRITE,
+    protocol.FALLOCATE,
+    protocol.COPY_FILE_RANGE,
+)
+"""Requests after which setuid and setgid bits may be there; those with a mode see to it."""
 
 
 class Server:
@@ -81,6 +94,10 @@ class Server:
         table.on_forget = self._files.forget
         names = Names(table, self._buffer, volatile=volatile)
         self._handlers: dict[int, Handler] = {**names.handlers(), **self._files.handlers()}
+        if backing is not None:
+            union.before_set_ids = backing.regain
+            for opcode in _MAY_KEEP_IDS:
+                self._handlers[opcode] = _regaining(backing, self._handlers[opcode])
 
     def _greet(self, top: int, passthrough: bool) -> Backing | None:
         """Answer INIT, which is the first request."""
@@ -227,3 +244,13 @@ class Server:
         with suppress(OSError):
             os.close(self._connection)
         self._union.close()
+
+
+def _regaining(backing: Backing, handler: Handler) -> Handler:
+    """Have all capabilities before a request is answered."""
+
+    def answer(known: Known, size: int, head: Head) -> bytes | None:
+        backing.regain()
+        return handler(known, size, head)
+
+    return answer
