@@ -348,6 +348,28 @@ def access_lists_are_held(place: Path) -> object:
 
 
 @behaviour
+def root_sets_and_keeps_rights_while_files_are_open(place: Path) -> object:
+    said: list[object] = []
+    with open(place / "text", "rb"):
+        os.chown(place / "setuid", 1, 7)
+        os.chmod(place / "setuid", 0o6775)
+        said.append(stat.S_IMODE((place / "setuid").stat().st_mode))
+    with open(place / "text", "rb"):
+        os.truncate(place / "setuid", 3)
+        said.append(stat.S_IMODE((place / "setuid").stat().st_mode))
+    with open(place / "big", "r+b"):
+        os.close(os.open(place / "setuid", os.O_WRONLY | os.O_TRUNC))
+        said.append(stat.S_IMODE((place / "setuid").stat().st_mode))
+        os.close(os.open(place / "made", os.O_CREAT | os.O_WRONLY, 0o6755))
+        said.append(stat.S_IMODE((place / "made").stat().st_mode))
+    with open(place / "pair", "rb"):
+        os.chmod(place / "other", 0o2745)
+        os.chown(place / "other", 1, 7)
+        said.append(stat.S_IMODE((place / "pair").stat().st_mode))
+    return said
+
+
+@behaviour
 def a_setgid_folder_gives_its_group(place: Path) -> object:
     os.chown(place / "folder", 0, 7)
     (place / "folder").chmod(0o2775)
