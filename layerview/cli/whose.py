@@ -140,6 +140,7 @@ def _document(answer: Answer, arguments: argparse.Namespace) -> dict[str, object
         "diff_id": str(layer.diff_id) if layer is not None else None,
         "chain_id": str(layer.chain_id) if layer is not None else None,
         "bytes": answer.bytes,
+        "unique_bytes": answer.bytes_alone,
         **inside,
         "images": [
             {"reference": reference, "image_id": str(image.record.image_id), "layer": number}
@@ -188,6 +189,8 @@ def _print(answer: Answer, root: DataRoot, arguments: argparse.Namespace) -> Non
         ]
     if answer.cache_id:
         lines.append(("driver", f"{answer.driver}, {answer.cache_id}"))
+    if answer.kind == "image" and answer.bytes != answer.bytes_alone:
+        lines.append(("alone", f"{size(answer.bytes_alone)} of it: others need the rest, too"))
     for image, number in answer.images:
         names = ", ".join(printable(name) for name in _references(image) if name) or "no name"
         which = f", its layer {number}" if number is not None else ""
@@ -206,7 +209,7 @@ def _print(answer: Answer, root: DataRoot, arguments: argparse.Namespace) -> Non
                 words += f" {place.number}"
             if place.shared:
                 words += ", shared"
-            elif not place.own:
+            elif place.kind == "volume" and not place.own:
                 words += ", used"
             print(f"  {size(place.bytes):>9}   {words:<22}   {printable(place.path)}")
     if answer.kind == "orphan":

@@ -118,7 +118,7 @@ def from_json(data: bytes, document: str) -> SavedAccount:
     if time is not None and utc(time) is None:
         fields.fail("time", "is no time")
     if account.total_bytes != _bytes(fields, "total_bytes"):
-        fields.fail("total_bytes", "is not the sum of the parts: it is not a whole account (of one --kind?)")
+        fields.fail("total_bytes", "is not the sum of the parts (is it of one --kind?)")
     return SavedAccount(account, time or "")
 
 

@@ -50,7 +50,7 @@ class Place:
     shared: bool = False
     """Whether others need it as well, so that it stays when this goes."""
     own: bool = True
-    """Whether it is what was asked about, and not only used by it."""
+    """Whether it is what was asked about, and not used by it or a record of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,12 @@ class Answer:
     @property
     def bytes(self) -> int | None:
         """Allocated for it, without what it only uses; None when that is not known."""
-        held = [place.bytes for place in self.places if place.own]
-        known = [size for size in held if size is not None]
-        return sum(known) if held and len(known) == len(held) else None
+        return _sum(place.bytes for place in self.places if place.own)
+
+    @property
+    def bytes_alone(self) -> int | None:
+        """Those of them that nothing else needs."""
+        return _sum(place.bytes for place in self.places if place.own and not place.shared)
 
 
 class Whose:
@@ -98,6 +101,8 @@ class Whose:
         self._inventory = Inventory(root)
         self.problems = self._inventory.problems
         """What could not be read, a line each."""
+        self._stacks: dict[str, dict[Digest, None]] = {}
+        """By container's ID."""
         self._layers: dict[tuple[str, str], LayerRecord] = {}
         self._containers: dict[tuple[str, str], tuple[str, ContainerRecord]] = {}
         for layer in self._inventory.layers.values():
@@ -286,7 +291,7 @@ class Whose:
         for folder in self._folders(layer.driver, layer.cache_id):
             yield Place("image_layer", folder, layer=layer)
         record = self.root.layout(layer.driver).layer(layer.chain_id)
-        yield Place("metadata", record, layer=layer)
+        yield Place("metadata", record, layer=layer, own=False)
 
     def _having(self, layer: LayerRecord) -> Iterator[tuple[ImageUse, int | None]]:
         for image in self._inventory.images:
@@ -298,14 +303,18 @@ class Whose:
             if record.driver == layer.driver and layer.chain_id in self._stack(record):
                 yield record
 
-    def _stack(self, record: ContainerRecord) -> list[Digest]:
+    def _stack(self, record: ContainerRecord) -> dict[Digest, None]:
         """Return the layers below a container's own, the top one first."""
-        found: list[Digest] = []
+        known = self._stacks.get(record.id)
+        if known is not None:
+            return known
+        found: dict[Digest, None] = {}
         at = record.parent
         while at is not None and at not in found:
-            found.append(at)
+            found[at] = None
             layer = self._inventory.layers.get((record.driver, at))
             at = layer.parent if layer is not None else None
+        self._stacks[record.id] = found
         return found
 
     # -- images, containers, volumes ----------------------------------------------------------
@@ -323,7 +332,7 @@ class Whose:
             ]
         for path in (layout.image(image_id), layout.image_metadata(image_id)):
             if os.path.lexists(path):
-                places.append(Place("metadata", path))
+                places.append(Place("metadata", path, own=False))
         missing = len(image.record.chain_ids) - len(image.layers)
         return Answer(
             "image",
@@ -538,6 +547,15 @@ def logs(home: str) -> list[str]:
     with suppress(OSError):
         return [os.path.join(home, name) for name in sorted(os.listdir(home)) if is_log(name)]
     return []
+
+
+def _sum(sizes: Iterable[int | None]) -> int | None:
+    total = 0
+    for size in sizes:
+        if size is None:
+            return None
+        total += size
+    return total
 
 
 def _once(items: Iterable[tuple[ImageUse, int | None]]) -> list[tuple[ImageUse, int | None]]:

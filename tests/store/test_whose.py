@@ -113,8 +113,7 @@ def test_every_part_of_the_account_is_whose_the_account_says(place: Place) -> No
             if not part.id.endswith("-init"):
                 assert whose.of_word(part.id[:9]) == whose.of_word(part.id)
             sizes = whose.measured(found, lambda: False).places
-            own = [one.bytes for one in sizes if one.kind == part.kind]
-            assert sum(size or 0 for size in own) == part.bytes
+            assert sum(one.bytes or 0 for one in sizes if one.own) == part.bytes
         if part.kind == "orphan":
             assert (found.orphan, part.id) == (True, place.orphan)
     assert seen >= {"layer", "container", "init", "volume", "orphan", "log", "metadata"}
@@ -176,7 +175,8 @@ def test_of_an_image_what_it_shares_is_told(place: Place) -> None:
     layers = [one for one in found.places if one.kind == "image_layer"]
     assert {(one.number, one.shared) for one in layers} == {(0, True), (1, False)}
     assert place.word("a:1") == place.word(str(place.data.image("a:1").image_id))
-    assert found.bytes == sum(one.bytes or 0 for one in found.places)
+    assert found.bytes == sum(one.bytes or 0 for one in layers)
+    assert found.bytes_alone == sum(one.bytes or 0 for one in layers if not one.shared)
     assert [one.name for one in found.containers] == ["box"]
 
 
