@@ -165,6 +165,8 @@ def _joined(
     driver_ids: dict[str, CacheRecord] = {}
     chain_ids: dict[Digest, CacheRecord] = {}
     for name, held in snapshots.items():
+        if name not in records and b"chainid" in held and b"committed" not in held:
+            continue  # another name of a layer, which outlives the record that it was made for
         record = records.get(name) or _record(name, {}, name, held)
         if record.chain_id is not None:
             chain_ids.setdefault(record.chain_id, record)

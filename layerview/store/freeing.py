@@ -38,7 +38,9 @@ class Freeing:
         problems: list[str] = []
         self._root = root
         self._stop = stop
-        self._parts = {(part.driver, part.id): part for part in account.parts if part.driver}
+        self._parts = {
+            (part.driver, part.id): part for part in account.parts if part.driver and part.id
+        }
         self._of_containers: dict[str, list[Part]] = {}
         self._volumes = {part.id: part.bytes for part in account.of("volume")}
         for part in account.parts:

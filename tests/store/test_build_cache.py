@@ -65,6 +65,14 @@ def test_a_snapshot_of_which_nothing_else_is_known_counts(root: Path) -> None:
     assert set(read(root).driver_ids) == {B, C}
 
 
+def test_another_name_of_a_layer_is_no_need_for_it(root: Path) -> None:
+    """Such a name stays behind when the cache is pruned."""
+    build_caches.write(root, {A: {"chainid": str(CHAIN)}})
+    assert read(root) == BuildCache()
+    build_caches.write(root, {A: {"chainid": str(CHAIN)}}, {A: {"cache.snapshot": str(CHAIN)}})
+    assert set(read(root).chain_ids) == {CHAIN}
+
+
 def test_a_record_whose_snapshot_is_gone_still_counts(root: Path) -> None:
     """Which of the two databases is written first is BuildKit's business."""
     build_caches.write(root, {}, {A: {"cache.description": "x"}})

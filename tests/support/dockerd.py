@@ -185,11 +185,15 @@ class Dockerd:
         """Return what `docker inspect` says of an image or a container."""
         return json.loads(self.docker("inspect", name))[0]
 
-    def api(self, path: str) -> Any:
-        """Ask the API."""
+    def api(self, path: str, body: object = None) -> Any:
+        """Ask the API; with a body, have it do something."""
         connection = _UnixConnection(self.socket)
         try:
-            connection.request("GET", path)
+            if body is None:
+                connection.request("GET", path)
+            else:
+                words = {"Content-Type": "application/json"}
+                connection.request("POST", path, json.dumps(body), words)
             data = connection.getresponse().read()
         finally:
             connection.close()
