@@ -86,8 +86,9 @@ def _account(path: str, answer: Answer) -> None:
     from layerview.store.usage import account
 
     root = DataRoot(path)
+    safe = SafeWays(root)
     inventory = Inventory(root)
-    answer(_stock(inventory))
+    answer({**_stock(inventory), "own": safe.own})
     parts = _Batches(answer, "parts")
     found = account(
         root,
@@ -95,7 +96,6 @@ def _account(path: str, answer: Answer) -> None:
         stop=parts.tell_if_due,
         progress=_Steps(parts),
     )
-    safe = SafeWays(root)
     ways = {part.path: safe.way(part) for part in found.parts}
     answer(
         {
@@ -103,7 +103,6 @@ def _account(path: str, answer: Answer) -> None:
             "parts": [asdict(part) for part in found.parts],
             "frees": _frees(root, found, inventory),
             "ways": {path: way for path, way in ways.items() if way},
-            "own": safe.own,
             "problems": list(found.problems),
             "driver": found.driver,
             "engine": found.engine,

@@ -98,6 +98,13 @@ class Row:
     warning: bool = False
     """Whether nothing needs it."""
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether what is in it are files."""
+        return self.key.startswith(("part:", "file:")) or (
+            self.key.startswith("volume:") and len(self.parts) == 1
+        )
+
 
 class Found(NamedTuple):
     """An entry of a folder."""
@@ -134,7 +141,9 @@ class Disk:
         self.ways: dict[str, str] = {}
         """How a part's space is freed without harm, by its path."""
         self.grown: dict[str, int] = {}
-        """By path."""
+        """Bytes by which parts grew since the account was made, by path."""
+        self.before: dict[str, int] = {}
+        """Bytes of the parts of an earlier account, by path; what it did not have did not grow."""
         self.problems: Sequence[str] = ()
         self.driver = ""
         self.engine = ""
@@ -150,10 +159,22 @@ class Disk:
         self.take(parts)
         self.done = True
 
+    def compare_with(self, earlier: Disk) -> None:
+        """Count as grown what has grown since an earlier account, too."""
+        self.before = earlier.before or {part.path: part.bytes for part in earlier.parts.values()}
+
+    def _size(self, part: Part) -> int:
+        """Return a part's bytes now."""
+        return part.bytes + self.grown.get(part.path, 0)
+
+    def _growth(self, part: Part) -> int:
+        """Return by how much a part grew since the first account."""
+        return self._size(part) - self.before.get(part.path, part.bytes)
+
     @property
     def total(self) -> int:
         """Bytes of all that is known."""
-        return sum(part.bytes + self.grown.get(part.path, 0) for part in self.parts.values())
+        return sum(map(self._size, self.parts.values()))
 
     def of_kind(self, kind: str) -> list[Part]:
         """Return the parts of a kind."""
@@ -176,7 +197,13 @@ class Disk:
 
     def top(self) -> list[Row]:
         """Return a row for each owner of bytes."""
-        rows = [*self._images(), *self._containers(), *self._volumes(), *self._groups()]
+        owned = self._by_owner()
+        rows = [
+            *self._images(owned),
+            *self._containers(owned),
+            *self._volumes(owned),
+            *self._groups(owned),
+        ]
         rows += [
             Row(f"problem:{number}", problem, "problem", None, problem=True)
             for number, problem in enumerate(self.problems[:MOST_PROBLEMS])
@@ -194,102 +221,106 @@ class Disk:
                 users[image.driver, layer.cache_id].append(number)
         return users
 
-    def _images(self) -> list[Row]:
+    def _by_owner(self) -> dict[str, list[Part]]:
+        """Put each part to the one row that it counts in, by that row's key."""
         users = self._users()
-        own: dict[int, list[Part]] = defaultdict(list)
-        shared: list[Part] = []
-        others: dict[str, list[Part]] = defaultdict(list)
-        for part in self.of_kind("image_layer"):
-            having = users.get((part.driver, part.id), [])
-            if len(having) == 1:
-                own[having[0]].append(part)
-            elif having or len(part.owners) != 1:
-                shared.append(part)
-            else:
-                # Of an image that came since, or that only a container still has.
-                others[part.owners[0]].append(part)
+        by_id = {id: one.id for one in self.containers for id in (*one.ids, one.id) if id}
+        by_name = {one.name: one.id for one in self.containers}
+        owned: dict[str, list[Part]] = defaultdict(list)
+
+        def whose(part: Part) -> str:
+            if part.kind == "image_layer":
+                having = users.get((part.driver, part.id), [])
+                if len(having) == 1:
+                    return _key(self.images[having[0]])
+                if having or len(part.owners) != 1:
+                    return SHARED
+                [owner] = part.owners
+                # Of an image that came since; or its image is gone, and a container keeps it.
+                one = by_name.get(owner)
+                return f"image:{owner}" if one is None else f"container:{one}"
+            if part.kind in ("container_layer", "init_layer", "log"):
+                owner = part.owners[0] if part.owners else part.name
+                return f"container:{by_id.get(part.id) or by_name.get(owner) or owner}"
+            if part.kind == "metadata" and part.id in by_id:
+                # What is recorded of a container stands with it.
+                return f"container:{by_id[part.id]}"
+            if part.kind == "volume":
+                return f"volume:{part.id}"
+            return f"group:{part.kind}"
+
+        for part in self.parts.values():
+            owned[whose(part)].append(part)
+        return owned
+
+    def _images(self, owned: Mapping[str, list[Part]]) -> list[Row]:
+        users = self._users()
         rows = []
-        for number, image in enumerate(self.images):
+        for image in self.images:
             in_common = sum(len(users[image.driver, one.cache_id]) > 1 for one in image.layers)
             note = count_of(len(image.layers), "layer")
             if in_common:
-                note += f", {in_common:,} of them shared"
+                every = in_common == len(image.layers)
+                note += ", shared" if every else f", {in_common:,} of them shared"
             if len(image.names) > 1:
                 note += f"; {count_of(len(image.names) - 1, 'more name')}"
-            key = f"image:{image.driver}:{image.id}"
-            rows.append(self._sum(key, image.name, "image", own[number], note))
-        for owner, parts in others.items():
-            note = count_of(len(parts), "layer")
-            rows.append(self._sum(f"image:{owner}", owner, "image", parts, note))
-        if shared:
-            note = f"{count_of(len(shared), 'layer')} of several images"
-            rows.append(self._sum(SHARED, "shared layers", "layers", shared, note))
+            key = _key(image)
+            rows.append(self._sum(key, image.name, "image", owned.get(key, ()), note))
+        known = {row.key for row in rows}
+        for key, parts in owned.items():
+            if key == SHARED:
+                note = f"{count_of(len(parts), 'layer')} of several images"
+                rows.append(self._sum(key, "shared layers", "layers", parts, note))
+            elif key.startswith("image:") and key not in known:
+                note = count_of(len(parts), "layer")
+                rows.append(self._sum(key, key.removeprefix("image:"), "image", parts, note))
         return rows
 
-    def _containers(self) -> list[Row]:
-        by_id = {id: one for one in self.containers for id in one.ids}
-        by_id.update((one.id, one) for one in self.containers)
-        by_name = {one.name: one for one in self.containers}
-        own: dict[str, list[Part]] = defaultdict(list)
-        names: dict[str, str] = {}
-        for kind in ("container_layer", "init_layer", "log", "metadata"):
-            for part in self.of_kind(kind):
-                whose = by_id.get(part.id)
-                if whose is None and kind == "metadata":
-                    continue
-                if whose is None and part.owners:
-                    whose = by_name.get(part.owners[0])
-                name = part.owners[0] if part.owners else part.name
-                key = whose.id if whose else name
-                own[key].append(part)
-                names.setdefault(key, whose.name if whose else name)
-        known = {one.id: one for one in self.containers}
+    def _containers(self, owned: Mapping[str, list[Part]]) -> list[Row]:
+        known = {f"container:{one.id}": one for one in self.containers}
         rows = []
-        for key, parts in own.items():
-            one = known.get(key)
-            words = [f"{one.status or 'unknown'}, of {one.image}"] if one else []
-            row = self._sum(f"container:{key}", names[key], "container", parts, "")
-            row.note = "; ".join(words)
-            rows.append(row)
+        for key, parts in owned.items():
+            if key.startswith("container:"):
+                one = known.get(key)
+                name = one.name if one else key.removeprefix("container:")
+                note = f"{one.status or 'unknown'}, of {one.image}" if one else ""
+                rows.append(self._sum(key, name, "container", parts, note))
         return rows
 
-    def _volumes(self) -> list[Row]:
+    def _volumes(self, owned: Mapping[str, list[Part]]) -> list[Row]:
         rows = []
-        for part in self.of_kind("volume"):
-            note = f"mounted by {', '.join(part.owners)}" if part.owners else part.note
-            row = self._of_part(part, note or "no container mounts it")
-            row.key = f"volume:{part.id or part.name}"
-            row.frees = self.frees.get(row.key)
-            row.warning = False
-            rows.append(row)
+        for key, parts in owned.items():
+            if key.startswith("volume:"):
+                owners = dict.fromkeys(owner for part in parts for owner in part.owners)
+                note = f"mounted by {', '.join(owners)}" if owners else "no container mounts it"
+                row = self._sum(key, parts[0].name, "volume", parts, note)
+                row.path = parts[0].path
+                rows.append(row)
         return rows
 
-    def _groups(self) -> list[Row]:
+    def _groups(self, owned: Mapping[str, list[Part]]) -> list[Row]:
         rows = []
-        known = {one.id for one in self.containers}
         for kind, name in GROUPS.items():
-            # What is recorded of a container stands with the container.
-            parts = [part for part in self.of_kind(kind) if part.id not in known]
-            if parts:
-                key, note = f"group:{kind}", _group_note(kind, parts)
-                row = self._sum(key, name, _TYPES[kind], parts, note)
+            key = f"group:{kind}"
+            if parts := owned.get(key):
+                row = self._sum(key, name, _TYPES[kind], parts, _group_note(kind, parts))
                 row.warning = kind == "orphan"
                 rows.append(row)
         return rows
 
     def _sum(self, key: str, name: str, what: str, parts: Sequence[Part], note: str) -> Row:
-        grown = sum(self.grown.get(part.path, 0) for part in parts)
+        frees, grown = self.frees.get(key), sum(self.grown.get(part.path, 0) for part in parts)
         return Row(
             key,
             name,
             what,
-            sum(part.bytes for part in parts) + grown,
+            sum(map(self._size, parts)),
             note,
             parts=tuple(parts),
             opens=True,
             entries=sum(part.entries for part in parts),
-            frees=self.frees.get(key),
-            grown=grown,
+            frees=frees + grown if frees is not None else None,
+            grown=sum(map(self._growth, parts)),
             whole=all(part.complete for part in parts),
         )
 
@@ -298,10 +329,10 @@ class Disk:
     def inside(self, row: Row) -> list[Row]:
         """Return the rows inside another: its layers, its parts, or its files."""
         if row.key.startswith("image:"):
-            image = next((one for one in self.images if row.key.endswith(f":{one.id}")), None)
+            image = next((one for one in self.images if row.key == _key(one)), None)
             if image is not None:
                 return self._layers(image)
-        if row.key.startswith(("volume:", "part:", "file:")):
+        if row.is_folder:
             return self.files(row)
         numbers = {
             (image.driver, layer.cache_id): (number, layer)
@@ -342,12 +373,11 @@ class Disk:
         return rows
 
     def _of_part(self, part: Part, note: str = "") -> Row:
-        grown = self.grown.get(part.path, 0)
         return Row(
             f"part:{part.kind}:{part.path}",
             part.name or part.path,
             _TYPES[part.kind],
-            part.bytes + grown,
+            self._size(part),
             note or part.note or ", ".join(part.owners),
             part.path,
             (part,),
@@ -355,7 +385,7 @@ class Disk:
             opens=bool(part.path),
             entries=part.entries,
             frees=self.frees.get(f"part:{part.kind}:{part.path}"),
-            grown=grown,
+            grown=self._growth(part),
             whole=part.complete,
             warning=part.kind == "orphan",
         )
@@ -418,6 +448,10 @@ _TYPES: Mapping[str, str] = {
     "metadata": "metadata",
     "other": "other",
 }
+
+
+def _key(image: StockImage) -> str:
+    return f"image:{image.driver}:{image.id}"
 
 
 def _group_note(kind: str, parts: Sequence[Part]) -> str:

@@ -40,7 +40,7 @@ def fate_words(disk: Disk, row: Row, *, own: bool, binary: bool) -> Groups:
         more, size = "grew by", format_size(abs(row.grown), binary=binary)
         if row.grown < 0:
             more = "shrank by"
-        groups.append([(f"{more} {size}", "warning", False), muted(" since it was looked at")])
+        groups.append([(f"{more} {size}", "warning", False), muted(" while it was looked at")])
     if row.apart:
         groups.append([muted("several images have it: it counts among the shared layers")])
     elif way := safe_way(disk, row, own=own):
@@ -76,10 +76,11 @@ def orphans_words(disk: Disk, binary: bool) -> tuple[str, str]:
     """Return the question before all orphans are deleted, and what is lost."""
     orphans = disk.of_kind("orphan")
     size = format_size(sum(part.bytes for part in orphans), binary=binary)
-    folders = count_of(len(orphans), "folder")
-    which = "it" if len(orphans) == 1 else "them"
+    one = len(orphans) == 1
+    folders = "a folder that belongs" if one else f"{len(orphans):,} folders that belong"
+    which = "it" if one else "them"
     words = (
         f"Frees {size}. No image, container or build cache refers to {which}; this is proved again"
         f" before anything is deleted. What is in {which} is lost for good."
     )
-    return f"Delete {folders} that belong to nobody?", words
+    return f"Delete {folders} to nobody?", words

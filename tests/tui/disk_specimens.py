@@ -158,9 +158,9 @@ def told(part: Part) -> dict[str, object]:
     return {name: getattr(part, name) for name in Part.__slots__} | {"owners": list(part.owners)}
 
 
-def stock() -> dict[str, object]:
+def stock(*, own: bool = False) -> dict[str, object]:
     """Return what is told first."""
-    return {"images": IMAGES, "containers": CONTAINERS}
+    return {"images": IMAGES, "containers": CONTAINERS, "own": own}
 
 
 def done(parts: list[Part] = PARTS, **more: object) -> dict[str, object]:
@@ -173,7 +173,6 @@ def done(parts: list[Part] = PARTS, **more: object) -> dict[str, object]:
         "problems": [],
         "driver": "overlay2",
         "engine": "",
-        "own": False,
     }
     return {**answer, **more}
 

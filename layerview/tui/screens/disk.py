@@ -132,14 +132,14 @@ class DiskScreen(DiskWork):
             # What was gone into is not there any more.
             del self.way[len(passed) :]
         inner = passed[-1] if passed else None
-        if inner is not None and inner.key.startswith(("part:", "volume:", "file:")):
+        files = inner is not None and inner.is_folder
+        if inner is not None and files:
             self.read_folder(inner.path)
         rows = disk.inside(inner) if inner is not None else disk.top()
         whole = sum(row.bytes or 0 for row in rows if not row.apart)
         needle = self.needle.casefold()
         if needle:
             rows = [row for row in rows if needle in f"{row.name} {row.type} {row.note}".casefold()]
-        files = inner is not None and inner.key.startswith(("part:", "volume:", "file:"))
         table.message, table.failed = self._message(inner)
         table.show(
             in_order(rows, self.sort),

@@ -133,7 +133,8 @@ class DiskWork(TellsFailures, Screen[None], Bare):
             self.disk = Disk()
         self.root, self.failure, self.stopped = root, "", False
         self.disk.folders.clear()
-        self._forget_growth()
+        self._first_sizes.clear()
+        self._look_again = 0.0
         # What is told comes into an account of its own, so that it is whole or nothing.
         self._fresh, self.step = Disk(), (0, 0)
         self._reading = self._ask("account")
@@ -201,6 +202,7 @@ class DiskWork(TellsFailures, Screen[None], Bare):
         if "images" in answer:
             fresh.images = read_images(answer.get("images"))
             fresh.containers = read_containers(answer.get("containers"))
+            self.own = answer.get("own") is True
         if "error" in answer:
             self._reading = 0
             self.failure = " ".join(read_lines([answer["error"]]))
@@ -212,8 +214,9 @@ class DiskWork(TellsFailures, Screen[None], Bare):
             fresh.problems = read_lines(answer.get("problems"))
             fresh.engine = " ".join(read_lines([answer.get("engine")]))
             fresh.driver = " ".join(read_lines([answer.get("driver")]))
-            self.own = answer.get("own") is True
             fresh.folders = self.disk.folders
+            if self.disk.done:
+                fresh.compare_with(self.disk)
             self.disk = fresh
         else:
             fresh.take(read_parts(answer.get("parts")))
@@ -233,11 +236,6 @@ class DiskWork(TellsFailures, Screen[None], Bare):
                     folder.problem += f"; and {len(problems) - 1} more like this"
 
     # What grows ------------------------------------------------------------------------------
-
-    def _forget_growth(self) -> None:
-        self._first_sizes.clear()
-        self.disk.grown.clear()
-        self._look_again = 0.0
 
     def look_at_growth(self) -> None:
         """Measure what containers write again, when it is time to."""
