@@ -127,7 +127,7 @@ def look_up(root: DataRoot, path: str) -> RootPath:
     if top == "buildkit":
         return RootPath("build_cache", os.path.join(root.path, "buildkit"), id=top)
     if top == "tmp":
-        return RootPath("temporary", os.path.join(root.path, *parts[:2]), id=parts[1])
+        return RootPath("temporary", os.path.join(root.path, *parts[:2]), id=parts[-1])
     kind = "metadata" if top in _METADATA or top in HOMES else "other"
     return RootPath(kind, os.path.join(root.path, *parts[: 2 if top == "layerview" else 1]))
 

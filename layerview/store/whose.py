@@ -293,10 +293,14 @@ class Whose:
         record = self.root.layout(layer.driver).layer(layer.chain_id)
         yield Place("metadata", record, layer=layer, own=False)
 
-    def _having(self, layer: LayerRecord) -> Iterator[tuple[ImageUse, int | None]]:
-        for image in self._inventory.images:
-            if image.record.driver == layer.driver and layer.chain_id in image.record.chain_ids:
-                yield image, image.record.chain_ids.index(layer.chain_id)
+    def _having(self, layer: LayerRecord) -> list[tuple[ImageUse, int | None]]:
+        """Return the images that have a layer; steps on the way to others where they alone do."""
+        found = [
+            (image, image.record.chain_ids.index(layer.chain_id))
+            for image in self._inventory.images
+            if image.record.driver == layer.driver and layer.chain_id in image.record.chain_ids
+        ]
+        return [one for one in found if not one[0].is_intermediate] or [*found]
 
     def _on(self, layer: LayerRecord) -> Iterator[ContainerRecord]:
         for record in self._inventory.containers:

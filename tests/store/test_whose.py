@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from layerview.errors import NotFoundError, UsageError
 from layerview.store.account import Account
@@ -37,6 +39,12 @@ KINDS = {
     "init_layer": "init",
     "build_cache": "cache",
 }
+WORDS = [
+    *("image", "vfs", "overlay2", "aufs", "diff", "mnt", "layers", "dir", "l", "layerdb", "tmp"),
+    *("sha256", "mounts", "imagedb", "content", "containers", "volumes", "data", "_data"),
+    *("buildkit", "layerview", "run", "a" * 64, f"{'b' * 64}-init", "Q" * 26, "z" * 25, "é"),
+    *(f"{'c' * 64}-removing", f"{'d' * 64}-json.log", ".hidden", "x y", "100000.100000"),
+]
 POINT = {
     "Type": "volume",
     "Name": "data",
@@ -237,6 +245,18 @@ def test_the_root_is_found_from_any_path_below_and_by_links(place: Place, tmp_pa
     inner = place.root / "100000.100000"
     (inner / "image/vfs/layerdb").mkdir(parents=True)
     assert root_of(str(inner / "vfs/dir/x"))[0].path == str(inner)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(WORDS), max_size=6))
+def test_any_path_below_a_root_is_something(place: Place, words: list[str]) -> None:
+    found = look_up(place.data, os.path.join(str(place.root), *words))
+    assert found.path == str(place.root) or found.path.startswith(f"{place.root}/")
+    try:
+        answer = place.path("/".join([str(place.root), *words]))
+    except NotFoundError:
+        return
+    assert answer.path == found.path or answer.kind == "layer"
 
 
 def test_the_command_says_it_for_programs_and_for_people(
