@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from layerview.errors import LayerviewError
+from layerview.errors import Cancelled, LayerviewError
 from layerview.layer.beneath import is_component
 from layerview.store.driver_homes import REMOVING
 from layerview.store.engine import Engine
@@ -23,7 +23,7 @@ from layerview.store.layout import Layout, is_container_id
 from layerview.store.moments import birth, changed
 from layerview.store.record_files import RecordFiles
 from layerview.store.references import Idle, Records, References
-from layerview.store.tree_size import Meter
+from layerview.store.tree_size import Meter, never
 from layerview.text import is_hex
 
 _GRACE = 600.0
@@ -58,14 +58,22 @@ class Verdict:
 class Proof:
     """Judges the folders that a first reading of the records knows nobody for."""
 
-    def __init__(self, first: Records, second: Records, engine: Engine | None) -> None:
+    def __init__(
+        self,
+        first: Records,
+        second: Records,
+        engine: Engine | None,
+        stop: Callable[[], bool] = never,
+    ) -> None:
         """Prepare.
 
         Args:
             first: what was read before the folders were measured.
             second: what was read afterwards.
             engine: who may change the data root meanwhile; None for nobody.
+            stop: asked now and then whether to give up.
         """
+        self._stop = stop
         self._readings = (first, second)
         self._engine = engine
         self._root = second.root.path
@@ -76,7 +84,11 @@ class Proof:
         return self.judge_all([Candidate(driver, id, path)])[0]
 
     def judge_all(self, candidates: Sequence[Candidate]) -> list[Verdict]:
-        """Say what some folders are."""
+        """Say what some folders are.
+
+        Raises:
+            Cancelled: when it was asked to stop.
+        """
         verdicts = [self._judge(each) for each in candidates]
         watched = [
             number
@@ -86,7 +98,11 @@ class Proof:
         if not watched:
             return verdicts
         before = [self._look(candidates[number]) for number in watched]
-        time.sleep(_WATCH)
+        until = time.monotonic() + _WATCH
+        while time.monotonic() < until:
+            if self._stop():
+                raise Cancelled("cancelled")
+            time.sleep(_WATCH / 20)
         drivers = {candidates[number].driver for number in watched}
         going = any(self._removals(driver) for driver in drivers)
         for number, seen in zip(watched, before, strict=True):
@@ -176,7 +192,7 @@ class Proof:
 
     def _look(self, candidate: Candidate) -> tuple[object, ...]:
         """Return what changes when a folder is filled or emptied."""
-        size = Meter(self._root).tree(candidate.path)
+        size = Meter(self._root, self._stop).tree(candidate.path)
         link = ""
         with suppress(LayerviewError), RecordFiles(self._root) as files:
             link = files.text(os.path.join(candidate.path, "link")) or ""

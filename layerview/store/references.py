@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from layerview.errors import LayerviewError, NotFoundError
 from layerview.oci.digest import Digest
+from layerview.oci.fields import Fields
 from layerview.store.area import is_own
 from layerview.store.build_cache import BuildCache
 from layerview.store.containers import removed_container
@@ -176,14 +177,37 @@ class Records:
     def container_name(self, id: str) -> str:
         """Name a container for people: its name, or the start of its ID."""
         record = self.containers.get(id)
-        if record is not None and record.name:
-            return record.name
+        name: str | None = record.name if record is not None else ""
         if record is None and id in self.container_ids:
             with suppress(LayerviewError):
-                text = self.root.container_document(id).optional_text("Name") or ""
-                if name := text.removeprefix("/"):
-                    return name
-        return id[:_SHORT]
+                name = self.root.container_document(id).optional_text("Name")
+        return (name or "").removeprefix("/") or id[:_SHORT]
+
+    def volume_users(self) -> dict[str, list[str]]:
+        """Return which containers mount each volume, by name."""
+        users: dict[str, list[str]] = {}
+        found = {record.id: record.volumes for record in self.containers.values()}
+        for id in self.container_ids - self.containers.keys():
+            # It has no layer any more, or none yet.
+            with suppress(LayerviewError):
+                found[id] = tuple(_volumes(self.root.container_document(id)))
+        for id in sorted(found):
+            for volume in dict.fromkeys(found[id]):
+                users.setdefault(volume, []).append(self.container_name(id))
+        return users
+
+
+def _rank(owner: str) -> tuple[bool, str]:
+    """Have references before the IDs of images without a name."""
+    return ":" not in owner, owner
+
+
+def _volumes(document: Fields) -> Iterator[str]:
+    points = document.optional_inner("MountPoints")
+    if points is not None:
+        for key in points.values():
+            if name := points.inner(key).optional_text("Name"):
+                yield name
 
 
 class _DriverRecords:
@@ -304,7 +328,7 @@ class _DriverRecords:
         for chain, names in owners.items():
             if chain in self._layers:
                 note = "" if chain in self._of_images else "its image is gone"
-                claim = Claim("image_layer", tuple(names), note, chain)
+                claim = Claim("image_layer", tuple(sorted(names, key=_rank)), note, chain)
                 claims[self._layers[chain]] = claim
         for name, (mount_id, init_id, _) in self._mounts.items():
             self._refer_mount(into, name, mount_id, init_id)

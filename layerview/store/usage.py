@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from layerview.errors import Cancelled
 from layerview.progress import QUIET, Progress
 from layerview.store.account import Account, Part
 from layerview.store.data_root import DataRoot
@@ -21,7 +22,7 @@ from layerview.store.ledger import Ledger, OpenFolder, added
 from layerview.store.orphans import Candidate, Proof
 from layerview.store.record_files import RecordFiles
 from layerview.store.references import Records
-from layerview.store.tree_size import LEFT_OUT, Size
+from layerview.store.tree_size import LEFT_OUT, Size, never
 from layerview.store.usage_rooms import Rooms
 
 _TRIAL = ".layerview-probe-"
@@ -41,11 +42,6 @@ _HOME = "the storage driver's own folder"
 _MOUNTING = (*HOMES, "buildkit", "containerd", "containers", "layerview", "network", "plugins")
 """Where engines mount containers' trees and the like, which are counted where they come from."""
 _DEVICES = ("devicemapper", "zfs")
-
-
-def never() -> bool:
-    """Go on."""
-    return False
 
 
 def account(
@@ -93,7 +89,8 @@ class _Accounting:
         self._held: list[_Held] = []
         self._engine: Engine | None = None
         self._files = RecordFiles(root.path)
-        self._ledger = Ledger(self._files, lambda: stop() or progress.cancelled, each)
+        self._stop: Callable[[], bool] = lambda: stop() or progress.cancelled
+        self._ledger = Ledger(self._files, self._stop, each)
 
     def run(self) -> Account:
         """Measure and judge."""
@@ -200,6 +197,8 @@ class _Accounting:
             order = sorted(named, key=lambda id: (depth.get(id, 0), id))
             for number, id in enumerate(order):
                 self._progress.step(f"measuring {path}", number, len(order))
+                if self._stop():
+                    raise Cancelled("cancelled")
                 size = added(*(place.entry(name) for place, name in named[id]))
                 place, name = named[id][0]
                 self._layer(driver, id, os.path.join(place.path, name), size)
@@ -255,7 +254,7 @@ class _Accounting:
         self._ledger.problems += [
             line for line in second.problems if line not in self._ledger.problems
         ]
-        proof = Proof(self._records, second, engine)
+        proof = Proof(self._records, second, engine, self._stop)
         there = [held for held in self._held if os.path.lexists(held.path)]
         verdicts = proof.judge_all([Candidate(one.driver, one.id, one.path) for one in there])
         for held, said in zip(there, verdicts, strict=True):

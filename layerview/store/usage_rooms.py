@@ -75,10 +75,7 @@ class Rooms:
 
     def volumes(self, path: str) -> None:
         """Measure the volumes."""
-        users: dict[str, list[str]] = {}
-        for record in self._records.containers.values():
-            for volume in dict.fromkeys(record.volumes):
-                users.setdefault(volume, []).append(self._records.container_name(record.id))
+        users = self._records.volume_users()
         unused = "no container mounts it" if self._records.containers_known else ""
         with self._ledger.folder(path) as folder:
             if folder is None:
