@@ -12,11 +12,13 @@ from layerview.cli.output import print_json
 from layerview.cli.roots import say_lines
 from layerview.errors import NotFoundError, UsageError
 from layerview.sizes import format_size
+from layerview.store.answers import Answer, Place
 from layerview.store.data_root import DataRoot
 from layerview.store.inventory import ImageUse
 from layerview.store.root_paths import root_of
 from layerview.store.saved_account import path_fields
-from layerview.store.whose import TYPES, Answer, Place, Whose
+from layerview.store.whose import Whose
+from layerview.store.whose_words import TYPES, Words
 from layerview.text import printable
 
 _KINDS = {
@@ -113,7 +115,7 @@ def _asked(known: Whose, arguments: argparse.Namespace) -> Answer:
     if type_ == "path":
         return known.of_path(what)
     try:
-        return known.of_word(what, type_)
+        return Words(known).find(what, type_)
     except NotFoundError:
         # A name of a file here: in a folder of the root, or below the root itself.
         for place in (os.path.abspath(what), os.path.join(arguments.root, what)):

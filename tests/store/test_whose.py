@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 
 from layerview.errors import NotFoundError, UsageError
 from layerview.store.account import Account
+from layerview.store.answers import Answer
 from layerview.store.containers import NewContainer
 from layerview.store.data_root import DataRoot
 from layerview.store.root_paths import look_up, root_of
 from layerview.store.usage import account
-from layerview.store.whose import Answer, Whose
+from layerview.store.whose import Whose
+from layerview.store.whose_words import Words
 from tests.support import archives, areas, build_caches, containers
 from tests.support.areas import BASE, TOP
 from tests.support.commands import Command
@@ -73,7 +75,7 @@ class Place:
         return Whose(self.data)
 
     def word(self, word: str, wanted: str | None = None) -> Answer:
-        return self.whose.of_word(word, wanted)
+        return Words(self.whose).find(word, wanted)
 
     def path(self, path: str | Path) -> Answer:
         return self.whose.of_path(str(path))
@@ -117,9 +119,9 @@ def test_every_part_of_the_account_is_whose_the_account_says(place: Place) -> No
         if part.kind in ("container_layer", "init_layer", "log", "volume"):
             assert [one.name for one in found.containers] == list(part.owners)
         if part.kind in ("image_layer", "init_layer", "orphan"):
-            assert whose.of_word(part.id) == replace(found, inside=None)
+            assert place.word(part.id) == replace(found, inside=None)
             if not part.id.endswith("-init"):
-                assert whose.of_word(part.id[:9]) == whose.of_word(part.id)
+                assert place.word(part.id[:9]) == place.word(part.id)
             sizes = whose.measured(found, lambda: False).places
             assert sum(one.bytes or 0 for one in sizes if one.own) == part.bytes
         if part.kind == "orphan":
