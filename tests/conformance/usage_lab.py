@@ -109,7 +109,7 @@ class Lab:
 
     def folders(self) -> set[str]:
         """Names of the driver's folders."""
-        return {entry.name for entry in os.scandir(self.home) if entry.name not in _OWN}
+        return set(os.listdir(self.home)) - {*_OWN}
 
     def load(self, *images: archives.Image) -> None:
         """Have the engine load images."""
@@ -294,7 +294,8 @@ def interrupt_load(lab: Lab) -> None:
 def _has_files(lab: Lab, name: str) -> bool:
     place = lab.home / name
     found = place / "diff" if lab.driver == "overlay2" else place
-    return any(entry.name.startswith("file") for entry in os.scandir(found))
+    # Its own folder is made first.
+    return found.is_dir() and any(name.startswith("file") for name in os.listdir(found))
 
 
 def _wait_for(holds: Callable[[], bool], patience: float = 60) -> None:
@@ -325,7 +326,8 @@ class Owned:
 
     kind: str
     images: frozenset[str]
-    """Names of the images that have it, IDs of those without a name."""
+    """Names of the images that have it, IDs of those without a name; of a container's own layer the
+    image's that it is made of."""
     containers: frozenset[str]
     """Names of the containers that stand on it."""
     diff_id: str = ""
@@ -338,11 +340,13 @@ def owned(lab: Lab) -> dict[str, Owned]:
     containers: dict[str, set[str]] = {}
     kinds: dict[str, str] = {}
     diff_ids: dict[str, str] = {}
+    names: dict[str, set[str]] = {}
     for each in engine.api("/images/json?all=1"):
         said = engine.api(f"/images/{each['Id']}/json")
         stack = _image_stack(lab, said)
+        names[said["Id"]] = set(said["RepoTags"] or [said["Id"]])
         for name, diff_id in zip(stack, said["RootFS"]["Layers"], strict=True):
-            images.setdefault(name, set()).update(said["RepoTags"] or [said["Id"]])
+            images.setdefault(name, set()).update(names[said["Id"]])
             kinds[name] = "layer"
             diff_ids[name] = diff_id
     for each in engine.api("/containers/json?all=1"):
@@ -356,6 +360,8 @@ def owned(lab: Lab) -> dict[str, Owned]:
         for name in stack:
             containers.setdefault(name, set()).add(said["Name"].strip("/"))
             kinds.setdefault(name, "layer")
+        for name in (mount, init):
+            images[name] = names.get(said["Image"], set())
     return {
         name: Owned(
             kind,
