@@ -207,6 +207,8 @@ def _print(found: Account, ways: SafeWays, shared: set[str], arguments: argparse
                     own = [part.bytes for part in parts if (part.path in shared) is several]
                     rows.append([f"  {label}", str(len(own)), size(sum(own)), ""])
     table(rows, right=(1, 2, 3))
+    if any(part.driver == "btrfs" for part in found.parts):
+        print("\nOn btrfs layers share blocks with those below; like du, this counts them in each.")
     _print_mounts(found, arguments)
     wanted = sorted(_wanted(found, arguments), key=lambda part: (-part.bytes, part.path))
     shown = wanted if arguments.verbose else wanted[:_LARGEST]
