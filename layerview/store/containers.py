@@ -40,7 +40,7 @@ from layerview.store.durable import (
     write_new,
 )
 from layerview.store.intents import Intent
-from layerview.store.layout import Layout, driver_id, is_container_id
+from layerview.store.layout import Layout, driver_id, is_container_id, sha256_digest
 from layerview.store.liveness import (
     LOCK,
     Holder,
@@ -694,7 +694,7 @@ def _finish(writing: Writing, id: str, going: str) -> list[str]:
         for driver, ids in _mounts(writing, id).items():
             for each in ids:
                 writing.driver(driver).remove(each)
-            volumes_of.delete_tree(writing.layout(driver).mount(id))
+            _forget_mount(writing, driver, id, going)
         for place in (run_folder(area, id), going):
             _unmount(os.path.realpath(place))
         volumes_of.delete_tree(run_folder(area, id))
@@ -710,6 +710,33 @@ def _finish(writing: Writing, id: str, going: str) -> list[str]:
     except OSError as error:
         raise refused(error, f"container {id[:12]}") from None
     return gone
+
+
+def _forget_mount(writing: Writing, driver: str, id: str, going: str) -> None:
+    """Delete what names a container's layers; those of an image that is gone go with the last."""
+    mount = writing.layout(driver).mount(id)
+    image = ""
+    with suppress(LayerviewError):
+        image = str(_object(os.path.join(going, CONFIG)).get("Image"))
+    with suppress(LayerviewError):
+        if os.path.lexists(writing.layout(driver).image(Digest.parse(image))):
+            volumes_of.delete_tree(mount)
+            return
+    with writing.lock.hold():
+        parent = _parent(mount)
+        volumes_of.delete_tree(mount)
+        if parent is not None:
+            with suppress(LayerviewError):  # whoever can't tell what is needed deletes nothing
+                uses = writing.uses(driver)
+                writing.collect(driver, uses.with_below(parent), uses)
+
+
+def _parent(mount: str) -> Digest | None:
+    """Return the layer that a container's lie on; None where that is not known."""
+    path = os.path.join(mount, "parent")
+    with suppress(LayerviewError):
+        return sha256_digest(read_small(path, 4096).decode("utf-8", "replace"), path)
+    return None
 
 
 def _own_volumes(folder: str) -> list[str]:

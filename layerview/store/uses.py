@@ -98,6 +98,15 @@ class Uses:
             self._used.add(at)
             at = self.parents.get(at)
 
+    def with_below(self, chain: Digest) -> list[Digest]:
+        """Return a layer and those below it."""
+        found: list[Digest] = []
+        at: Digest | None = chain
+        while at in self.parents and at not in found:
+            found.append(at)
+            at = self.parents[at]
+        return found
+
     def _cached(self) -> Iterable[Digest]:
         """Return the layers that BuildKit's cache counts on."""
         cache = BuildCache.read(DataRoot(self._layout.root))

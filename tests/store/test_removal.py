@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -202,6 +203,35 @@ def test_what_a_build_cache_speaks_of_stays(run: Command, root: Path) -> None:
     assert sorted(areas.layers(root)) == chains
     assert len(areas.folders(root)) == 2
     assert areas.images(root) == set()
+
+
+def test_the_last_container_takes_the_layers_of_an_image_that_is_gone(
+    run: Command, root: Path
+) -> None:
+    for name in ("one", "two"):
+        assert run("create", "--name", name, "a:1", "true").status == 0
+    assert run("rmi", "-f", "a:1", "base:1").status == 0
+    assert areas.images(root) == set()
+    assert run("rm", "one").status == 0
+    assert len(areas.layers(root)) == 2
+    assert run("rm", "two").status == 0
+    assert areas.layers(root) == set()
+    assert areas.folders(root) == set()
+
+
+def test_a_container_leaves_layers_that_the_build_cache_needs(run: Command, root: Path) -> None:
+    assert run("create", "--name", "one", "a:1", "true").status == 0
+    assert run("rmi", "-f", "a:1").status == 0
+    (top,) = areas.layers(root) - {f"sha256:{hashlib.sha256(BASE).hexdigest()}"}
+    build_caches.write(root, {top: {}})
+    assert run("rm", "one").status == 0
+    assert len(areas.layers(root)) == 2
+    # Nobody can tell what a damaged one needs: the container goes, and all layers stay.
+    assert run("create", "--name", "two", "base:1", "true").status == 0
+    assert run("rmi", "-f", "base:1").status == 0
+    (root / "buildkit/snapshots.db").write_bytes(b"?" * 5000)
+    assert run("rm", "two").status == 0
+    assert len(areas.layers(root)) == 2
 
 
 def test_tags(run: Command, root: Path) -> None:
