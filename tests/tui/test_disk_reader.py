@@ -25,7 +25,6 @@ from tests.drivers.people import as_each, readable_site, user
 from tests.support.container_lab import BUSYBOX, Lab, busybox_layer, changed_layers, eventually
 from tests.tui.disk_talk import Document, Talk, talking
 
-
 MANY = 20_000
 """Paths that take seconds to measure."""
 
