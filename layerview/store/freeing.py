@@ -18,6 +18,10 @@ from layerview.store.tree_size import Meter, never
 
 _Layer = tuple[str, Digest]
 """A driver and a ChainID."""
+_Image = tuple[str, Digest]
+"""A driver and an image's ID."""
+_Need = tuple[str, str]
+"""What a record of the cache needs: "folder", "layer" or "blob", and which."""
 _BLOBS = "buildkit/content/blobs/sha256"
 
 
@@ -37,7 +41,7 @@ class Freeing:
         """
         problems: list[str] = []
         self._root = root
-        self._stop = stop
+        self._meter = Meter(root.path, stop)
         self._parts = {
             (part.driver, part.id): part for part in account.parts if part.driver and part.id
         }
@@ -56,7 +60,30 @@ class Freeing:
                 self._cache_ids[driver, layer.chain_id] = layer.cache_id
             self.images += root.images(driver, problems)
         self.containers = root.containers(problems)
+        self._by_id = {(image.driver, image.image_id): image for image in self.images}
+        self._used = {(one.driver, one.image_id) for one in self.containers}
+        self._children: dict[_Image, int] = {}
+        """How many images were built on one here."""
+        for image in self.images:
+            if image.parent is not None:
+                key = (image.driver, image.parent)
+                self._children[key] = self._children.get(key, 0) + 1
         self.cache = BuildCache.read(root)
+        self._records = {record.id: record for record in self.cache.records}
+        self._upper: dict[str, set[str]] = {}
+        """The records that lie on one."""
+        self._twins: dict[str, set[str]] = {}
+        """The records that share their snapshot with one."""
+        self._needs: dict[_Need, int] = {}
+        """How many records need a thing."""
+        for record in self.cache.records:
+            for lower in record.parents:
+                self._upper.setdefault(lower, set()).add(record.id)
+            if record.twin:
+                self._twins.setdefault(record.id, set()).add(record.twin)
+                self._twins.setdefault(record.twin, set()).add(record.id)
+            for need in _needs(record):
+                self._needs[need] = self._needs.get(need, 0) + 1
         self.exact = not problems and self.cache.readable
         """Whether all records could be read that say what is needed."""
         self._layer_ids = {(driver, id) for (driver, _), id in self._cache_ids.items()}
@@ -95,28 +122,24 @@ class Freeing:
     def images_together(self, images: Iterable[ImageRecord]) -> int:
         """Return what goes with several images."""
         going = {(image.driver, image.image_id): image for image in images}
-        used = {(one.driver, one.image_id) for one in self.containers}
-        by_id = {(image.driver, image.image_id): image for image in self.images}
-        children: dict[tuple[str, Digest], int] = {}
-        for image in self.images:
-            if image.parent is not None:
-                key = (image.driver, image.parent)
-                children[key] = children.get(key, 0) + 1
+        children: dict[_Image, int] = {}
         ready = list(going)
-        gone: dict[tuple[str, Digest], ImageRecord] = {}
+        gone: dict[_Image, ImageRecord] = {}
         while ready:
             key = ready.pop()
-            if key in gone or children.get(key) or key not in by_id:
+            if key in gone or key not in self._by_id:
                 continue
-            image = gone[key] = by_id[key]
+            if children.get(key, self._children.get(key, 0)):
+                continue
+            image = gone[key] = self._by_id[key]
             if image.parent is None:
                 continue
             above = (image.driver, image.parent)
-            children[above] -= 1
-            parent = by_id.get(above)
+            children[above] = children.get(above, self._children.get(above, 0)) - 1
+            parent = self._by_id.get(above)
             if parent is None:
                 continue
-            nameless = not parent.references and not parent.digests and above not in used
+            nameless = not parent.references and not parent.digests and above not in self._used
             if above in going or nameless:
                 ready.append(above)
         layers = self._released(_top(image) for image in gone.values())
@@ -142,13 +165,12 @@ class Freeing:
 
     def cache_record(self, record: CacheRecord) -> int:
         """Return what goes with a record of the build cache; nothing while another lies on it."""
-        same = {record.id, record.twin}
-        for one in self.cache.records:
-            if one.twin == record.id:
-                same.add(one.id)
-        if any(same & set(one.parents) for one in self.cache.records if one.id not in same):
+        same = {record.id, *self._twins.get(record.id, ())}
+        for id in list(same):
+            same.update(self._twins.get(id, ()))
+        if any(self._upper.get(id, set()) - same for id in same):
             return 0
-        return self._cache_bytes([one for one in self.cache.records if one.id in same])
+        return self._cache_bytes([self._records[id] for id in same if id in self._records])
 
     def whole_cache(self) -> int:
         """Return what goes with the whole build cache, as far as nobody else needs it."""
@@ -183,26 +205,27 @@ class Freeing:
         return total + self._measured(records)
 
     def _cache_bytes(self, records: Iterable[CacheRecord]) -> int:
-        going = {record.id for record in records}
-        left = [record for record in self.cache.records if record.id not in going]
-        gone = [record for record in self.cache.records if record.id in going]
-        folders = {record.driver_id for record in gone} - {record.driver_id for record in left}
-        chains = {record.chain_id for record in gone} - {record.chain_id for record in left}
-        blobs = {record.blob for record in gone} - {record.blob for record in left}
+        needs: dict[_Need, int] = {}
+        for record in records:
+            for need in _needs(record):
+                needs[need] = needs.get(need, 0) + 1
+        # What other records need as well stays.
+        free = [need for need, count in needs.items() if count == self._needs[need]]
         total = 0
         for driver in self._root.drivers():
-            for id in folders:
-                part = self._parts.get((driver, id))
+            for kind, id in free:
+                part = self._parts.get((driver, id)) if kind == "folder" else None
                 if part is not None and (driver, id) not in self._layer_ids:
                     total += part.bytes
-        layers = self._released(self._cached(chain for chain in chains if chain is not None))
-        places = [os.path.join(self._root.path, _BLOBS, blob.hex) for blob in blobs if blob]
+        chains = [Digest("sha256", hex_) for kind, hex_ in free if kind == "layer"]
+        blobs = [hex_ for kind, hex_ in free if kind == "blob"]
+        layers = self._released(self._cached(chains))
+        places = [os.path.join(self._root.path, _BLOBS, hex_) for hex_ in blobs]
         return total + self._layers_bytes(layers) + self._measured(places)
 
     def _measured(self, paths: Iterable[str]) -> int:
         """Return what records take that the account has in one part with others."""
-        meter = Meter(self._root.path, self._stop)
-        return sum(meter.tree(path).bytes for path in paths)
+        return sum(self._meter.tree(path).bytes for path in paths)
 
 
 def _top(image: ImageRecord) -> _Layer | None:
@@ -211,3 +234,13 @@ def _top(image: ImageRecord) -> _Layer | None:
 
 def _below(container: ContainerRecord) -> _Layer | None:
     return (container.driver, container.parent) if container.parent is not None else None
+
+
+def _needs(record: CacheRecord) -> list[_Need]:
+    """Return what a record of the cache needs."""
+    found = [("folder", record.driver_id)] if record.driver_id else []
+    if record.chain_id is not None:
+        found.append(("layer", record.chain_id.hex))
+    if record.blob is not None:
+        found.append(("blob", record.blob.hex))
+    return found
