@@ -40,7 +40,7 @@ def _prune(arguments: argparse.Namespace) -> int:
         for part in orphans:
             size = format_size(part.bytes, binary=arguments.binary)
             say(f"{size:>9}  {part.path}: {part.note}")
-        if not agreed(f"{_folders(len(orphans))} that belong to nobody, {held}"):
+        if not agreed(f"{_folders(len(orphans))} to nobody, {held}"):
             return 1
     with place.writing(say) as writing:
         gone = remove_orphans(writing, orphans)
@@ -48,7 +48,7 @@ def _prune(arguments: argparse.Namespace) -> int:
 
 
 def _folders(count: int) -> str:
-    return "1 folder" if count == 1 else f"{count} folders"
+    return "1 folder that belongs" if count == 1 else f"{count} folders that belong"
 
 
 def _orphans(place: Area, arguments: argparse.Namespace) -> list[Part]:
