@@ -298,16 +298,20 @@ class _DriverRecords:
 
     def read_images(self, root: DataRoot) -> None:
         """Read the images, which are written after their layers."""
-        names = {name for name in self._names(self.layout.images) if is_hex(name, 64)}
+        names = self._image_names()
         before = len(self._problems)
         try:
             self.images = root.images(self.layout.driver, self._problems)
         except LayerviewError as error:
             self._problems.append(str(error))
         unread = names - {image.image_id.hex for image in self.images}
+        if unread:
+            unread &= self._image_names()  # the others were deleted meanwhile
         if len(self._problems) > before or unread:
-            # One that was deleted since is a doubt as well, until the next reading.
             self._needs_known = False
+
+    def _image_names(self) -> set[str]:
+        return {name for name in self._names(self.layout.images) if is_hex(name, 64)}
 
     # -- who needs what -----------------------------------------------------------------------
 
