@@ -211,6 +211,9 @@ def _print(found: Account, ways: SafeWays, shared: set[str], arguments: argparse
         print("\nOn btrfs layers share blocks with those below; like du, this counts them in each.")
     _print_mounts(found, arguments)
     wanted = sorted(_wanted(found, arguments), key=lambda part: (-part.bytes, part.path))
+    if not wanted:
+        print("\nThere is nothing of that kind.")
+        return
     shown = wanted if arguments.verbose else wanted[:_LARGEST]
     print("\nEach:\n" if len(shown) == len(wanted) else "\nThe largest:\n")
     _print_parts(shown, arguments)
