@@ -144,7 +144,7 @@ class DiskScreen(DiskWork):
         table.show(
             in_order(rows, self.sort),
             whole,
-            self._hues(),
+            self._hues() if passed else {},
             files=files,
             owners=inner is None,
         )
