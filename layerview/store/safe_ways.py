@@ -48,7 +48,8 @@ class SafeWays:
             word = "layerview" if self.own else "docker"
             command = f"{word} volume rm {_quoted(part.name)}"
             return Way("if its data is not needed:", (command,))
-        if part.kind == "build_cache":
+        if part.kind == "build_cache" and part.driver:
+            # What the databases themselves take stays.
             return Way("deletes what no build uses:", ("docker builder prune",))
         if part.kind == "temporary":
             said = self._temporary(part)

@@ -225,20 +225,21 @@ def test_the_safe_way_names_every_path_of_an_orphan_and_nothing_else(
 def test_other_parts_have_their_ways_too(root: Path, driver: str) -> None:
     (root / "volumes/data/_data").mkdir(parents=True)
     (root / "tmp/GetImageBlob1").mkdir(parents=True)
-    (root / "buildkit").mkdir()
     lost_folder(root, driver)
-    data = DataRoot(str(root))
-    found = {
-        part.kind: SafeWays(data).way(part) for part in account(data).parts if part.name != "tmp"
-    }
+    (home(root, driver) / ("z" * 25)).mkdir()
+    build_caches.write(root, {"s": {"committed": "z" * 25}})
+
+    def ways() -> dict[str, str]:
+        data = DataRoot(str(root))
+        parts = [part for part in account(data).parts if part.name not in ("tmp", "buildkit")]
+        return {part.kind: SafeWays(data).way(part) for part in parts}
+
+    found = ways()
     assert "layerview volume rm data" in found["volume"]
     assert "layerview prune --orphans" in found["orphan"]
     assert found["image_layer"] == found["metadata"] == ""
     (root / "layerview/version").unlink()
-    data = DataRoot(str(root))
-    found = {
-        part.kind: SafeWays(data).way(part) for part in account(data).parts if part.name != "tmp"
-    }
+    found = ways()
     assert "docker volume rm data" in found["volume"]
     assert "docker builder prune" in found["build_cache"]
     assert "when it starts" in found["temporary"]
