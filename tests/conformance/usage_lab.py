@@ -326,8 +326,8 @@ class Owned:
 
     kind: str
     images: frozenset[str]
-    """Names of the images that have it, IDs of those without a name; of a container's own layer the
-    image's that it is made of."""
+    """Names of the images that have it, IDs of those without a name (of steps on the way to another
+    one only where no other has it); of a container's own layer the image that it is made of."""
     containers: frozenset[str]
     """Names of the containers that stand on it."""
     diff_id: str = ""
@@ -341,12 +341,16 @@ def owned(lab: Lab) -> dict[str, Owned]:
     kinds: dict[str, str] = {}
     diff_ids: dict[str, str] = {}
     names: dict[str, set[str]] = {}
-    for each in engine.api("/images/json?all=1"):
-        said = engine.api(f"/images/{each['Id']}/json")
+    # First those that `docker images` lists, then the steps on the way to others.
+    listed = [each["Id"] for each in engine.api("/images/json")]
+    steps = {each["Id"] for each in engine.api("/images/json?all=1")} - {*listed}
+    for image_id in [*listed, *steps]:
+        said = engine.api(f"/images/{image_id}/json")
         stack = _image_stack(lab, said)
         names[said["Id"]] = set(said["RepoTags"] or [said["Id"]])
         for name, diff_id in zip(stack, said["RootFS"]["Layers"], strict=True):
-            images.setdefault(name, set()).update(names[said["Id"]])
+            if image_id not in steps or name not in images:
+                images.setdefault(name, set()).update(names[said["Id"]])
             kinds[name] = "layer"
             diff_ids[name] = diff_id
     for each in engine.api("/containers/json?all=1"):
