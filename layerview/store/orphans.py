@@ -143,7 +143,8 @@ class Proof:
         why = idle.why if idle is not None else ""
         if why == "unneeded" and not all(each.needs_known for each in readings):
             return "not all that may need the layer can be read"
-        if why == "gone" and not all(each.containers_known for each in self._readings):
+        known = all(each.containers_known for each in self._readings)
+        if why in ("unneeded", "gone") and not known:
             return "not all containers can be read"
         if not _is_engines(id) and not all(each.cache.readable for each in self._readings):
             return "the records of the build cache can't be read"

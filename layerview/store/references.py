@@ -21,7 +21,7 @@ from layerview.store.containers import removed_container
 from layerview.store.data_root import ContainerRecord, DataRoot, ImageRecord
 from layerview.store.intents import Intent, Intents
 from layerview.store.layout import Layout, driver_id, is_container_id, sha256_digest
-from layerview.store.record_files import RecordFiles
+from layerview.store.record_files import RecordFiles, unread
 from layerview.text import is_hex, printable
 
 _SHORT = 12
@@ -134,9 +134,11 @@ class Records:
                 break
             except NotFoundError:
                 continue  # one was dropped while it was read
-            except LayerviewError as error:
+            except (LayerviewError, OSError) as error:
                 self._intents_known = False
-                self.problems.append(str(error))
+                place = os.path.join(self.own, "intents")
+                said = unread(place, error) if isinstance(error, OSError) else error
+                self.problems.append(str(said))
                 break
         else:
             self._intents_known = False
