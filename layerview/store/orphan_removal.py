@@ -63,7 +63,7 @@ def remove_orphans(writing: Writing, orphans: Sequence[Part]) -> Gone:
         # Nobody writes meanwhile, so that one reading is as good as two.
         records = Records(writing.area.data, drivers)
         proof = Proof(records, records, None)
-        for part in sorted(orphans, key=lambda part: -_depth(records, part)):
+        for part in sorted(orphans, key=lambda part: _rank(records, part)):
             try:
                 verdict = proof.judge(part.driver, part.id, part.path)
                 if verdict.kind != "orphan":
@@ -77,9 +77,12 @@ def remove_orphans(writing: Writing, orphans: Sequence[Part]) -> Gone:
     return gone
 
 
-def _depth(records: Records, part: Part) -> int:
-    """Say how many layers lie below one: those on top go first."""
-    return records.drivers[part.driver].depth.get(part.id, 0)
+def _rank(records: Records, part: Part) -> tuple[bool, int]:
+    """Put first what lies on others: what is left of containers, then the layers from the top."""
+    references = records.drivers[part.driver]
+    idle = references.idle.get(part.id)
+    is_layer = idle is not None and idle.why == "unneeded"
+    return is_layer, -references.depth.get(part.id, 0)
 
 
 def _remove(writing: Writing, part: Part, references: References) -> None:
