@@ -27,7 +27,7 @@ from layerview.sources.opening import ImageOpening
 from layerview.sources.resolve import open_image
 from tests.support import archives, tars
 from tests.support.commands import Command
-from tests.support.dockerd import DOCKER, Dockerd
+from tests.support.dockerd import DOCKER, Dockerd, newer_engine
 
 pytestmark = pytest.mark.conformance
 
@@ -329,12 +329,16 @@ def test_commands_run_on_a_bare_name(here: Dockerd, capsys: pytest.CaptureFixtur
 # Another engine, that somebody started: Docker 25 or newer, with either image store ------------
 
 
+@pytest.fixture(scope="module")
+def newer_address() -> Iterator[str]:
+    with newer_engine() as address:
+        yield address
+
+
 @pytest.fixture
-def newer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+def newer(newer_address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """The address of an engine whose archives are OCI layouts; a test image is in it."""
-    address = os.environ.get("LAYERVIEW_NEWER_ENGINE", "")
-    if not address:
-        pytest.skip("LAYERVIEW_NEWER_ENGINE names no engine of Docker 25 or newer")
+    address = newer_address
     monkeypatch.setenv("DOCKER_HOST", address)
     monkeypatch.setenv("LAYERVIEW_ROOT", str(tmp_path / "area"))
     base = tars.layer(tars.folder("d"), tars.file("d/kept", b"k" * 3000))

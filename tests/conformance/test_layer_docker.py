@@ -1,6 +1,7 @@
 """A layer as the Docker Engine keeps it, beside what layerview makes of the same bytes.
 
 LAYERVIEW_NEWER_ENGINE  the address of an engine of Docker 24 or newer, with overlay2 or vfs
+LAYERVIEW_DOCKER26      else: the root of a system with Docker 26 (docker26-lab makes one)
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from layerview.layer.whiteouts import Whiteouts
 from tests.conformance.engine_layers import as_docker_20_10, without_times_of_deletions
 from tests.layer.applying import opened, unpack
 from tests.layer.layers import index_of
-from tests.support.dockerd import DOCKER, Dockerd
+from tests.support.dockerd import DOCKER, Dockerd, newer_engine
 
 LAB = Path(os.environ.get("LAYERVIEW_LAB_IMAGES", ""))
 DATA = LAB / "engine" / "data"
@@ -184,13 +185,13 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     if not NAMES:
         pytest.skip("no lab images")
     if request.param == "newer":
-        address = os.environ.get("LAYERVIEW_NEWER_ENGINE", "")
-        if not address.startswith("unix://"):
-            pytest.skip("LAYERVIEW_NEWER_ENGINE names no engine of Docker 24 or newer here")
-        found = engine_at(address)
-        if found.driver not in ("overlay2", "vfs"):
-            pytest.skip(f"the newer engine has {found.driver}")
-        yield found
+        with newer_engine() as address:
+            if not address.startswith("unix://"):
+                pytest.skip(f"{address} is no engine of this machine")
+            found = engine_at(address)
+            if found.driver not in ("overlay2", "vfs"):
+                pytest.skip(f"the newer engine has {found.driver}")
+            yield found
         return
     with Dockerd(request.param) as started:
         yield engine_at(f"unix://{started.socket}")

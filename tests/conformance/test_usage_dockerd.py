@@ -19,6 +19,7 @@ from tests.conformance.usage_lab import Lab, Owned
 from tests.support.commands import Command
 from tests.support.container_lab import BUSYBOX
 from tests.support.disks import disk
+from tests.support.dockerd import docker26
 
 pytestmark = [
     pytest.mark.conformance,
@@ -34,7 +35,7 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     """A data root with all that takes space, its engine running."""
     driver, _, of = request.param.partition("-")
     folder = tmp_path_factory.mktemp("usage")
-    system = usage_lab.docker26() if of else None
+    system = docker26() if of else None
     if driver == "btrfs":
         with disk("btrfs", folder, 2 << 30) as mounted:
             yield from filled(Lab(driver, mounted / "data", folder, system))

@@ -22,7 +22,7 @@ from tests.conformance.usage_lab import Lab
 from tests.support import archives
 from tests.support.commands import Command
 from tests.support.container_lab import BUSYBOX
-from tests.support.dockerd import DOCKER
+from tests.support.dockerd import DOCKER, docker26
 from tests.support.registry import registry
 
 pytestmark = [
@@ -40,7 +40,7 @@ OLD = 6
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
     """A data root whose engine has things that are older than itself."""
     driver, _, of = request.param.partition("-")
-    made = Lab(driver, tmp_path / "data", tmp_path, usage_lab.docker26() if of else None)
+    made = Lab(driver, tmp_path / "data", tmp_path, docker26() if of else None)
     try:
         made.load(
             made.base,

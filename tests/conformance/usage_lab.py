@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.support import archives, tars
 from tests.support.container_lab import busybox_layer, eventually
 from tests.support.dockerd import DOCKER, Dockerd
@@ -37,14 +35,6 @@ COPY context /context
 RUN --mount=type=cache,target=/kept head -c 300000 /dev/zero >/kept/f
 RUN head -c {size} /dev/zero >/built-{name}
 """
-
-
-def docker26() -> Path:
-    """Return the root of a system with Docker 26; skip where there is none."""
-    found = os.environ.get("LAYERVIEW_DOCKER26", "")
-    if not found:
-        pytest.skip("LAYERVIEW_DOCKER26 names no system with Docker 26")
-    return Path(found)
 
 
 def random_layer(name: str, size: int) -> bytes:

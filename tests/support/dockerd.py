@@ -13,7 +13,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,28 @@ shift 2
 exec chroot "$system" "$@"
 """
 """A shell's words: become a program of another system, with a folder and a data root in /engine."""
+
+
+def docker26() -> Path:
+    """Return the root of a system with Docker 26; skip where there is none."""
+    found = os.environ.get("LAYERVIEW_DOCKER26", "")
+    if not found:
+        pytest.skip("LAYERVIEW_DOCKER26 names no system with Docker 26")
+    return Path(found)
+
+
+@contextmanager
+def newer_engine() -> Iterator[str]:
+    """Yield the address of an engine of Docker 25 or newer; skip where there is none.
+
+    It is the one that LAYERVIEW_NEWER_ENGINE names, else one of the system that
+    LAYERVIEW_DOCKER26 names.
+    """
+    if address := os.environ.get("LAYERVIEW_NEWER_ENGINE", ""):
+        yield address
+        return
+    with Dockerd("overlay2", system=docker26()) as started:
+        yield f"unix://{started.socket}"
 
 
 class _UnixConnection(http.client.HTTPConnection):
