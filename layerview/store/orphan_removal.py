@@ -11,6 +11,7 @@ from layerview.drivers.removal import remove_tree
 from layerview.errors import FormatError, LayerviewError
 from layerview.store.account import Part
 from layerview.store.area import is_own
+from layerview.store.driver_homes import HOMES, id_of
 from layerview.store.durable import named
 from layerview.store.orphans import Proof
 from layerview.store.references import Records, References
@@ -91,17 +92,15 @@ def _remove(writing: Writing, part: Part, references: References) -> None:
         if not writing.collect(part.driver, [idle.chain_id], writing.uses(part.driver)):
             raise LayerviewError("something uses its layer")
         return
+    if idle is not None:
+        # First, so that whatever ends this leaves but a folder that no record names.
+        _remove_folder(idle.record)
     if is_id(part.id):
         writing.driver(part.driver).remove(part.id)
-    else:
+    elif id_of(part.id):
         # Half removed under another name, which no driver takes for an ID.
-        _remove_folder(part.path)
-    if idle is None:
-        return
-    # The record goes with the last folder that it names: a container's names two.
-    named_too = [id for id, each in references.idle.items() if each.record == idle.record]
-    if not any(map(writing.driver(part.driver).exists, named_too)):
-        _remove_folder(idle.record)
+        for place in HOMES[part.driver].places:
+            _remove_folder(os.path.join(writing.area.root, part.driver, place, part.id))
 
 
 def _remove_folder(path: str) -> None:

@@ -6,8 +6,8 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +30,6 @@ DRIVERS = [
         for name in ("overlay2", "aufs")
     ),
 ]
-Run = Callable[..., object]
 
 
 @pytest.fixture
@@ -243,3 +242,30 @@ def test_other_parts_have_their_ways_too(root: Path, driver: str) -> None:
     assert "docker volume rm data" in found["volume"]
     assert "docker builder prune" in found["build_cache"]
     assert "when it starts" in found["temporary"]
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_whatever_ends_it_the_rest_is_still_an_orphan(
+    root: Path, driver: str, run: Command, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = containers.created(root, "a:1", "gone")
+    shutil.rmtree(root / "containers" / gone.id)
+    forget_image(root, driver, "a:1")
+    lost_folder(root, driver)
+    count = len(orphans(root))
+    real, calls = os.rmdir, 0
+
+    def rmdir(*words: Any, **more: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > at:
+            raise KeyboardInterrupt
+        real(*words, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rmdir", rmdir)
+        assert run("prune", "--orphans", "--force").status == 130
+    assert len(orphans(root)) <= count
+    assert run("prune", "--orphans", "--force").status == 0
+    assert (orphans(root), areas.wrong(root)) == ([], [])
+    assert [one["name"] for one in run.json("ps", "-a")] == ["box"]
