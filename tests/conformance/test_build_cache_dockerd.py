@@ -1,4 +1,7 @@
-"""BuildKit's databases, and what deleting really frees, held against a real engine."""
+"""BuildKit's databases, and what deleting really frees, held against a real engine.
+
+LAYERVIEW_DOCKER26  the root of a system with Docker 26 (docker26-lab makes one), to see it there
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from tests.conformance.usage_lab import Lab
 from tests.support import archives
 from tests.support.commands import Command
 from tests.support.container_lab import BUSYBOX, busybox_layer
+from tests.support.dockerd import docker26
 
 pytestmark = [
     pytest.mark.conformance,
@@ -33,11 +37,12 @@ BLOCKS = 8 * 1024
 """Bytes by which lists of names may grow or shrink beside what is deleted."""
 
 
-@pytest.fixture(scope="module", params=["overlay2", "vfs"])
+@pytest.fixture(scope="module", params=["overlay2", "vfs", "overlay2 of Docker 26"])
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A data root with images that share layers, a build cache, containers and volumes."""
     folder = tmp_path_factory.mktemp("cache")
-    lab = Lab(request.param, folder / "data", folder)
+    driver, _, of = request.param.partition(" ")
+    lab = Lab(driver, folder / "data", folder, docker26() if of else None)
     try:
         above = archives.image(
             *lab.base.layers, usage_lab.random_layer("above", 900_000), tags=["above:1", "also:1"]
@@ -84,7 +89,9 @@ def test_df_lists_what_the_engine_lists(lab: Lab, run: Command) -> None:
         assert {one["id"]: _row(one) for one in found["items"]} == {
             one["ID"]: (
                 *(one["Type"], one["Size"], one["Shared"], one["UsageCount"], one["Description"]),
-                *(_moment(one["CreatedAt"]), _moment(one["LastUsedAt"]), one["Parent"] or None),
+                *(_moment(one["CreatedAt"]), _moment(one["LastUsedAt"])),
+                # One until Docker 23; since then a list, whose name is misspelt in some.
+                one.get("Parent") or (one.get(" Parents") or one.get("Parents") or [None])[0],
             )
             for one in said
         }
@@ -151,7 +158,7 @@ def test_a_large_database_is_read_as_the_engine_reads_it(lab: Lab) -> None:
 
 
 def test_a_database_that_is_being_written_is_always_whole(lab: Lab) -> None:
-    """Builds and prunes go on meanwhile; what is read then is what some moment had."""
+    """Builds go on meanwhile; what is read then is what some moment had."""
     root = DataRoot(str(lab.data))
     before = set(BuildCache.read(root).driver_ids)
     seen, count = set(), 0
@@ -193,9 +200,9 @@ class Freed:
         after = self._listed()
         freed = sum(before.values()) - sum(after.values())
         changed = {
-            path: size - after.get(path, 0)
-            for path, size in before.items()
-            if size != after.get(path, 0)
+            path: before.get(path, 0) - after.get(path, 0)
+            for path in before.keys() | after.keys()
+            if before.get(path, 0) != after.get(path, 0)
         }
         assert abs(freed - said) <= BLOCKS, (words, said, freed, changed)
         return freed
@@ -210,13 +217,13 @@ class Freed:
             time.sleep(0.5)
 
     def _listed(self) -> dict[str, int]:
-        """What each file and folder takes; databases are left out: they never shrink."""
+        """What each file and folder takes; databases and notes of past builds only grow."""
         found: dict[tuple[int, int], tuple[str, int]] = {}
         for at, _, files in os.walk(self._lab.data):
             for path in (at, *(os.path.join(at, name) for name in files)):
                 with suppress(FileNotFoundError):
                     state = os.lstat(path)
-                    if not path.endswith(".db"):
+                    if not path.endswith(".db") and "/buildkit/content/" not in path:
                         found[state.st_dev, state.st_ino] = path, state.st_blocks * 512
         return dict(found.values())
 
