@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from layerview.drivers.base import is_id
 from layerview.drivers.removal import remove_tree
-from layerview.errors import FormatError, LayerviewError
+from layerview.errors import FormatError, LayerviewError, NotFoundError
 from layerview.store.account import Part
 from layerview.store.area import is_own
+from layerview.store.containers import remove_container
 from layerview.store.driver_homes import HOMES, id_of
 from layerview.store.durable import named
+from layerview.store.layout import is_container_id
 from layerview.store.orphans import Proof
 from layerview.store.references import Records, References
 from layerview.store.writing import Writing
@@ -89,8 +92,16 @@ def _rank(records: Records, part: Part) -> tuple[bool, int]:
 def _remove(writing: Writing, part: Part, references: References) -> None:
     idle = references.idle.get(part.id)
     if idle is not None and idle.why == "unneeded" and idle.chain_id is not None:
-        if not writing.collect(part.driver, [idle.chain_id], writing.uses(part.driver)):
+        uses = writing.uses(part.driver)
+        if idle.chain_id in uses.parents and not writing.collect(
+            part.driver, [idle.chain_id], uses
+        ):
             raise LayerviewError("something uses its layer")
+        return
+    if idle is not None and idle.why == "gone" and is_container_id(os.path.basename(idle.record)):
+        # With both of its layers, and those of its image that nothing else needs.
+        with suppress(NotFoundError):
+            remove_container(writing, os.path.basename(idle.record))
         return
     if idle is not None:
         # First, so that whatever ends this leaves but a folder that no record names.
