@@ -148,6 +148,7 @@ def _stock(inventory: Inventory) -> Document:
             "name": record.name or record.id[:12],
             "status": record.status,
             "image": record.image_name,
+            "image_id": record.image_id.hex if record.image_id else "",
             "driver": record.driver,
             "ids": [record.mount_id, record.init_id],
         }

@@ -58,7 +58,19 @@ class StockContainer(NamedTuple):
     image: str
     driver: str
     ids: tuple[str, ...]
-    """The driver's IDs of its layers."""
+    """The driver's IDs of its layers: its own, and the one below it."""
+    image_id: str = ""
+
+
+class StackLayer(NamedTuple):
+    """A layer as it lies in a stack."""
+
+    chain_id: str
+    """"" for a container's own."""
+    bytes: int
+    instruction: str
+    images: int
+    """How many have it."""
 
 
 @dataclass(slots=True)
@@ -261,7 +273,7 @@ class Disk:
             note = count_of(len(image.layers), "layer")
             if in_common:
                 every = in_common == len(image.layers)
-                note += ", shared" if every else f", {in_common:,} of them shared"
+                note += ", shared" if every else f", {in_common:,} shared"
             if len(image.names) > 1:
                 note += f"; {count_of(len(image.names) - 1, 'more name')}"
             key = _key(image)
@@ -349,6 +361,35 @@ class Disk:
                 inner.note = f"in {', '.join(part.owners)}" if part.owners else part.note
             rows.append(inner)
         return rows
+
+    def stack(self, row: Row) -> list[StackLayer]:
+        """Return the layers that an image or container lies on, base first; its own comes last."""
+        image = next((one for one in self.images if row.key == _key(one)), None)
+        container = next((one for one in self.containers if row.key == f"container:{one.id}"), None)
+        if container is not None:
+            wanted = (container.driver, container.image_id)
+            image = next((one for one in self.images if (one.driver, one.id) == wanted), None)
+        if image is None:
+            return []
+        users = self._users()
+        known = {
+            (part.driver, part.id): self._size(part)
+            for kind in ("image_layer", "container_layer")
+            for part in self.of_kind(kind)
+        }
+        stack = [
+            StackLayer(
+                layer.chain_id,
+                known.get((image.driver, layer.cache_id), 0),
+                layer.instruction,
+                len(users[image.driver, layer.cache_id]),
+            )
+            for layer in image.layers
+        ]
+        if container is not None:
+            own = [known.get((container.driver, id), 0) for id in container.ids[:1]]
+            stack.append(StackLayer("", sum(own), "container layer", 1))
+        return stack
 
     def _layers(self, image: StockImage) -> list[Row]:
         known = {(part.driver, part.id): part for part in self.of_kind("image_layer")}
@@ -456,11 +497,11 @@ def _key(image: StockImage) -> str:
 
 def _group_note(kind: str, parts: Sequence[Part]) -> str:
     if kind == "orphan":
-        return f"{count_of(len(parts), 'folder')} that nothing refers to"
+        return f"{count_of(len(parts), 'folder')} of nobody"
     if kind == "metadata":
-        return "records of images, containers and the network"
+        return "records, network"
     if kind == "temporary":
-        return "work under way, or left of it"
+        return "work under way, leftovers"
     return count_of(len(parts), "folder")
 
 

@@ -184,6 +184,7 @@ def read_containers(told: object) -> list[StockContainer]:
             printable(_text(item, "image")),
             _text(item, "driver"),
             tuple(filter(None, _texts(item.get("ids")))),
+            _text(item, "image_id"),
         )
         for item in _objects(told)
     ]

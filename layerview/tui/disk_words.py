@@ -35,7 +35,7 @@ def fate_words(disk: Disk, row: Row, *, own: bool, binary: bool) -> Groups:
     groups: Groups = []
     if row.frees is not None:
         freed = format_size(row.frees, binary=binary)
-        groups.append([muted("deleting it frees "), strong(freed)])
+        groups.append([muted("deleting it frees "), strong(freed), muted(_used_by(disk, row))])
     if row.grown:
         more, size = "grew by", format_size(abs(row.grown), binary=binary)
         if row.grown < 0:
@@ -46,6 +46,16 @@ def fate_words(disk: Disk, row: Row, *, own: bool, binary: bool) -> Groups:
     elif way := safe_way(disk, row, own=own):
         groups.append([muted(way)])
     return groups
+
+
+def _used_by(disk: Disk, row: Row) -> str:
+    """Say which containers keep an image, if any do."""
+    names = [one.name for one in disk.containers if row.key == f"image:{one.driver}:{one.image_id}"]
+    if not names:
+        return ""
+    if len(names) == 1:
+        return f": {names[0]} uses it"
+    return f": {count_of(len(names), 'container')} use it"
 
 
 def safe_way(disk: Disk, row: Row, *, own: bool) -> str:

@@ -58,6 +58,7 @@ CONTAINERS = [
         "image": "shop/web:7.2",
         "driver": "overlay2",
         "ids": ["turing", "turing-init"],
+        "image_id": IMAGES[0]["id"],
     },
     {
         "id": "2b6e98f84c4c" + "0" * 52,
@@ -66,6 +67,7 @@ CONTAINERS = [
         "image": "shop/worker:7.2",
         "driver": "overlay2",
         "ids": ["curie", "curie-init"],
+        "image_id": IMAGES[1]["id"],
     },
 ]
 WEB, WORKER = ("shop/web:7.2", "shop/web:latest"), ("shop/worker:7.2",)
@@ -130,8 +132,8 @@ PARTS = [
     Part("other", "containerd", f"{ROOT}/containerd", 12_288, entries=3),
 ]
 FREES = {
-    f"image:overlay2:{IMAGES[0]['id']}": 0,
-    f"image:overlay2:{IMAGES[1]['id']}": 18_702_336,
+    f"image:overlay2:{IMAGES[0]['id']}": 4_096,
+    f"image:overlay2:{IMAGES[1]['id']}": 4_096,
     f"image:overlay2:{IMAGES[2]['id']}": 0,
     f"container:{CONTAINERS[0]['id']}": 57_061_376,
     f"container:{CONTAINERS[1]['id']}": 315_359_232,

@@ -13,7 +13,7 @@ from layerview.oci.digest import Digest
 from layerview.sizes import format_size
 from layerview.text import printable
 from layerview.tui.cells import fit_start
-from layerview.tui.disk_model import SORTS, Row, in_order
+from layerview.tui.disk_model import SORTS, Row, StackLayer, in_order
 from layerview.tui.disk_places import DiskRoot, merged, roots_here
 from layerview.tui.disk_words import fate_words, orphans_words, place_words, safe_way
 from layerview.tui.screens.disk_work import EVERY, DiskWork
@@ -30,6 +30,7 @@ from layerview.tui.widgets.chrome import (
 from layerview.tui.widgets.disk_table import DiskTable
 from layerview.tui.widgets.filter import FilterInput
 from layerview.tui.widgets.keys import Keys
+from layerview.tui.widgets.lying_stack import LyingSlab, LyingStack
 from layerview.tui.widgets.row_list import RowList
 from layerview.tui.widgets.table_head import TableHead
 from layerview.tui.words import count_of
@@ -73,6 +74,7 @@ class DiskScreen(DiskWork):
             yield PaneTitle("", glyphs=glyphs, id="details-title")
             yield SubjectRow(glyphs=glyphs, id="place")
             yield SubjectRow(glyphs=glyphs, id="fate")
+            yield LyingStack(glyphs=glyphs, id="lying")
         yield Keys()
 
     def on_mount(self) -> None:
@@ -102,6 +104,7 @@ class DiskScreen(DiskWork):
         narrow, low = event.size.width < 100, event.size.height < 30
         self.set_class(narrow, "-narrow")
         self.set_class(narrow or low, "-compact")
+        self.set_class(event.size.height >= 36, "-high")
         self.query_one(AreaBar).compact = narrow
         for title in self.query(PaneTitle):
             title.compact = narrow or low
@@ -199,8 +202,7 @@ class DiskScreen(DiskWork):
             bar.show(())
             total.show([])
             return
-        words = root.kind if root.kind == "local" else f"{root.kind}  {printable(root.path)}"
-        bar.show((words,))
+        bar.show((root.kind, printable(root.path)))
         left: list[list[Piece]] = []
         if passed:
             names = [printable(row.name) for row in passed]
@@ -217,6 +219,8 @@ class DiskScreen(DiskWork):
         elif self.disk.problems:
             problems = count_of(len(self.disk.problems), "problem")
             left.append([(f"{glyphs.waste} {problems}", "error", False)])
+        elif self.disk.engine:
+            left.append([muted(f"{self.disk.engine} has it")])
         right: list[Piece] = []
         if self.disk.parts:
             size = whole if passed else self.disk.total
@@ -235,9 +239,29 @@ class DiskScreen(DiskWork):
         right = [muted(row.type)] + ([muted(f"   {hint}")] if hint else [])
         title.show(printable(row.name), right)
         binary = self.app.binary_sizes
+        self._show_stack(row)
         self.query_one("#place", SubjectRow).show(place_words(row))
         fate = self.query_one("#fate", SubjectRow)
         fate.show(fate_words(self.disk, row, own=self.own, binary=binary))
+
+    def _show_stack(self, row: Row) -> None:
+        """Show what an image or container lies on, where there is room."""
+        self.set_class(bool(self.way), "-inside")
+        stack = self.disk.stack(row) if self.has_class("-high") and not self.way else []
+        hues = self._hues() if stack else {}
+        slabs = [
+            LyingSlab(
+                number,
+                hues.get(layer.chain_id),
+                layer.bytes,
+                layer.instruction,
+                format_size(layer.bytes, binary=self.app.binary_sizes),
+                _whose(layer),
+                writable=not layer.chain_id,
+            )
+            for number, layer in enumerate(stack)
+        ]
+        self.query_one(LyingStack).show(slabs)
 
     @on(DiskTable.Highlighted)
     def _moved(self, message: DiskTable.Highlighted) -> None:
@@ -359,3 +383,9 @@ class DiskScreen(DiskWork):
             size = format_size(message.bytes, binary=self.app.binary_sizes)
             self.notify(f"{size} freed", title="Deleted", markup=False)
         self.action_reload()
+
+
+def _whose(layer: StackLayer) -> str:
+    if not layer.chain_id:
+        return "read-write"
+    return "only here" if layer.images < 2 else f"in {layer.images} images"
