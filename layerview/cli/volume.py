@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from layerview.store.data_root import DataRoot
     from layerview.store.volumes import Volume
 
-_FILTERS = ("dangling", "name", "driver")
+_FILTERS = ("dangling", "name", "driver", "label")
 
 
 def run(words: Sequence[str]) -> int:
@@ -91,7 +91,7 @@ def _run_ls(words: Sequence[str]) -> int:
         example="layerview volume ls --filter dangling=true",
     )
     flags.values(
-        *("-f", "--filter"), metavar="WHAT=VALUE", about="dangling=true|false, name, driver"
+        *("-f", "--filter"), metavar="WHAT=VALUE", about="dangling=true|false, name, driver, label"
     )
     flags.switch("-q", "--quiet", about="print names alone")
     flags.switch("-s", "--size", about="their sizes, and who uses them")
@@ -133,6 +133,11 @@ def _test(text: str) -> Callable[[Volume], bool]:
         return lambda volume: value in volume.name
     if what == "driver":
         return lambda volume: value == "local"
+    if what == "label":
+        key, sign, wanted = value.partition("=")
+        return lambda volume: (
+            key in (volume.labels or {}) and (not sign or (volume.labels or {})[key] == wanted)
+        )
     if value.lower() not in ("true", "1", "false", "0"):
         raise UsageError(f"--filter dangling={printable(value[:40])}: it is true or false")
     dangling = value.lower() in ("true", "1")
@@ -185,6 +190,7 @@ def fields(volume: Volume) -> dict[str, object]:
         "containers": [{"id": record.id, "name": record.name} for record in volume.users],
         "anonymous": volume.is_anonymous,
         "options": dict(volume.options),
+        "labels": dict(volume.labels) if volume.labels is not None else None,
     }
 
 

@@ -14,8 +14,18 @@ import struct
 import time
 from collections.abc import Iterator
 
-from layerview.errors import DamageError, FormatError, LayerviewError, LimitError
+from layerview.errors import (
+    DamageError,
+    FormatError,
+    LayerviewError,
+    LimitError,
+    NotFoundError,
+)
 from layerview.text import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from layerview.store.data_root import DataRoot
 
 MAX_BYTES = 256 << 20
 """The largest database that is read; real ones have some megabytes."""
@@ -265,6 +275,29 @@ class Database:
                 raise self.damage("an element that lies outside its page")
             yield flags, page[key:value], page[value : value + values]
             at += _LEAF_ELEMENT.size
+
+
+def read_database(root: DataRoot, below: str) -> Database | None:
+    """Read a database of a data root; None when it is not there.
+
+    Raises:
+        LayerviewError: when it can't be read.
+    """
+    path = os.path.join(root.path, below)
+    try:
+        fd = root.open_file(path)
+    except NotFoundError:
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError:
+            pass
+        raise
+    try:
+        return Database(fd, path)
+    finally:
+        os.close(fd)
 
 
 def _checksum(data: bytes) -> int:

@@ -9,16 +9,15 @@ A snapshot's folder is made before its bucket, and removed after it.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from layerview.errors import FormatError, LayerviewError, NotFoundError
+from layerview.errors import FormatError, LayerviewError
 from layerview.oci.digest import Digest
 from layerview.oci.fields import load_json
-from layerview.store.bolt import Bucket, Database
+from layerview.store.bolt import Bucket, read_database
 from layerview.store.data_root import DataRoot
 from layerview.store.layout import is_driver_id
 from layerview.times import rfc3339
@@ -91,29 +90,6 @@ class BuildCache:
         except LayerviewError as error:
             problem = f"what the build cache counts on is not known: {error}"
         return _joined(snapshots, records, problem)
-
-
-def read_database(root: DataRoot, below: str) -> Database | None:
-    """Read a database of a data root; None when it is not there.
-
-    Raises:
-        LayerviewError: when it can't be read.
-    """
-    path = os.path.join(root.path, below)
-    try:
-        fd = root.open_file(path)
-    except NotFoundError:
-        try:
-            os.lstat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError:
-            pass
-        raise
-    try:
-        return Database(fd, path)
-    finally:
-        os.close(fd)
 
 
 def _snapshots(root: DataRoot) -> dict[str, dict[bytes, bytes]]:

@@ -1,7 +1,7 @@
 """Data volumes of the area: folders that containers share and that outlive them.
 
 volumes/NAME/_data is what containers see, as in Docker's driver `local` (moby, volume/local).
-What an engine knows besides (labels) is in volumes/metadata.db, which is its own.
+What an engine knows besides (labels) is in volumes/metadata.db, which is its own and only read.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class Volume(Record):
     options: Mapping[str, str]
     """What an engine was told about it ("type", "device", "o"); it mounts that there itself."""
     users: tuple[ContainerRecord, ...] = ()
+    labels: Mapping[str, str] | None = None
+    """What an engine was told to call it; None where that can't be read."""
 
     @property
     def is_anonymous(self) -> bool:
@@ -289,9 +291,13 @@ def listed(data: DataRoot, containers: list[ContainerRecord] | None = None) -> l
         data: the data root.
         containers: its containers, where they are known already.
     """
+    from layerview.store.volume_labels import read_volume_labels
+
     records = data.containers([]) if containers is None else containers
-    names = _listed(os.path.join(data.path, "volumes"))
-    return [_volume(data.path, name, records) for name in names if is_volume(data.path, name)]
+    root = data.path
+    names = [name for name in _listed(os.path.join(root, "volumes")) if is_volume(root, name)]
+    labels = read_volume_labels(data) if names else None
+    return [_volume(root, name, records, labels) for name in names]
 
 
 def is_volume(root: str, name: str) -> bool:
@@ -299,7 +305,12 @@ def is_volume(root: str, name: str) -> bool:
     return re.fullmatch(_NAME, name) is not None and is_there(root, name)
 
 
-def _volume(root: str, name: str, containers: list[ContainerRecord]) -> Volume:
+def _volume(
+    root: str,
+    name: str,
+    containers: list[ContainerRecord],
+    labels: Mapping[str, Mapping[str, str]] | None,
+) -> Volume:
     try:
         options = options_of(root, name)
     except LayerviewError:
@@ -308,7 +319,8 @@ def _volume(root: str, name: str, containers: list[ContainerRecord]) -> Volume:
     with named(place):
         created = os.lstat(place).st_mtime
     users = tuple(record for record in containers if name in record.volumes)
-    return Volume(name, os.path.join(place, _DATA), created, options, users)
+    own = labels.get(name, {}) if labels is not None else None
+    return Volume(name, os.path.join(place, _DATA), created, options, users, own)
 
 
 def inspect(data: DataRoot, name: str) -> Volume:
@@ -319,7 +331,9 @@ def inspect(data: DataRoot, name: str) -> Volume:
     """
     if not is_volume(data.path, name):
         raise NotFoundError(f"{printable(data.path)} has no volume {printable(name[:80])}")
-    return _volume(data.path, name, data.containers([]))
+    from layerview.store.volume_labels import read_volume_labels
+
+    return _volume(data.path, name, data.containers([]), read_volume_labels(data))
 
 
 class Volumes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
@@ -17,7 +18,7 @@ from layerview.store.container_files import volume_point
 from layerview.store.containers import Making
 from layerview.store.inventory import folder_size
 from layerview.store.volumes import VolumeInUse, Volumes
-from tests.support import archives, containers
+from tests.support import archives, bolts, containers
 from tests.support.areas import BASE
 from tests.support.commands import Command
 
@@ -281,3 +282,40 @@ def test_a_removal_that_was_cut_short_is_finished(root: Path, area: Area) -> Non
     with area.writing() as writing:
         assert writing.recovered == ["finished the removal of a volume"]
     assert list((root / "layerview/removing").iterdir()) == []
+
+
+# Labels, which an engine's database has -------------------------------------------------------
+
+
+def label(root: Path, labels: dict[str, object]) -> None:
+    notes: dict[bytes, bytes | bolts.Tree] = {
+        name.encode(): json.dumps({"Name": name, "Driver": "local", "Labels": value}).encode()
+        for name, value in labels.items()
+    }
+    (root / "volumes/metadata.db").write_bytes(bolts.database({b"volumes": notes}))
+
+
+def test_labels_are_those_of_the_engine(
+    root: Path, area: Area, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Command(capsys)
+    make(area, "plain", "said", "odd")
+    label(root, {"said": {"a": "b", "of": ""}, "plain": None, "odd": {"a": 5}, "gone": {"a": "b"}})
+    found = {one["name"]: one["labels"] for one in run.json("volume", "ls")}
+    assert found == {"plain": {}, "said": {"a": "b", "of": ""}, "odd": {}}
+    assert run.json("volume", "inspect", "said")[0]["labels"] == {"a": "b", "of": ""}
+    for wanted, names in (("a", ["said"]), ("a=b", ["said"]), ("a=c", []), ("of=", ["said"])):
+        answer = run("volume", "ls", "-q", "--filter", f"label={wanted}")
+        assert answer.out.split() == names
+
+
+def test_labels_that_cannot_be_read_are_unknown(
+    root: Path, area: Area, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(area, "data")
+    (root / "volumes/metadata.db").write_bytes(b"?" * 9000)
+    [found] = Command(capsys).json("volume", "ls")
+    assert found["labels"] is None
+    (root / "volumes/metadata.db").write_bytes(b"")
+    [found] = Command(capsys).json("volume", "ls")
+    assert found["labels"] == {}
