@@ -115,7 +115,7 @@ class Proof:
         driver, id, _ = candidate
         readings = [reading.drivers[driver] for reading in self._readings]
         for reading in reversed(readings):
-            claim = reading.claims.get(id)
+            claim = reading.claim(id)
             if claim is not None:
                 return Verdict(claim.kind, claim.note, claim.owners)
         idle = self._idle(candidate)
@@ -131,7 +131,7 @@ class Proof:
     def _idle(self, candidate: Candidate, why: str = "") -> Idle | None:
         """Return the record that alone names a folder, of one kind or of any."""
         for reading in reversed(self._readings):
-            idle = reading.drivers[candidate.driver].idle.get(candidate.id)
+            idle = reading.drivers[candidate.driver].only(candidate.id)
             if idle is not None and why in ("", idle.why):
                 return idle
         return None

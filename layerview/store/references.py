@@ -19,6 +19,7 @@ from layerview.store.area import is_own
 from layerview.store.build_cache import BuildCache
 from layerview.store.containers import removed_container
 from layerview.store.data_root import ContainerRecord, DataRoot, ImageRecord
+from layerview.store.driver_homes import REMOVING
 from layerview.store.intents import Intent, Intents
 from layerview.store.layout import Layout, driver_id, is_container_id, sha256_digest
 from layerview.store.record_files import RecordFiles, unread
@@ -26,7 +27,6 @@ from layerview.text import is_hex, printable
 
 _SHORT = 12
 _TRIES = 20
-_REMOVING = "-removing"
 _WORK = {
     "load": ("a load is making it", "left of a load that was interrupted"),
     "create": ("a container is being made with it", "left of a container that was not made"),
@@ -77,6 +77,14 @@ class References:
     """Whether all records that name folders could be read."""
     needs_known: bool = True
     """Whether all could be read that says which layers are needed."""
+
+    def claim(self, name: str) -> Claim | None:
+        """Return who needs a folder, by its name: its ID, or that with `-removing` behind it."""
+        return self.claims.get(name) or self.claims.get(name.removesuffix(REMOVING))
+
+    def only(self, name: str) -> Idle | None:
+        """Return the record that alone names a folder, likewise."""
+        return self.idle.get(name) or self.idle.get(name.removesuffix(REMOVING))
 
 
 class Records:
@@ -234,7 +242,7 @@ class _DriverRecords:
         for name in self._names(layout.mounts):
             self._take_mount(name)
         for name in self._names(layout.layers):
-            if name.endswith(_REMOVING):
+            if name.endswith(REMOVING):
                 self._take_going("removing", os.path.join(layout.layers, name))
             elif is_hex(name, 64):
                 self._take_layer(Digest("sha256", name))
@@ -280,8 +288,10 @@ class _DriverRecords:
             return None
 
     def _take_going(self, why: str, record: str) -> None:
+        chain = os.path.basename(record).partition("-")[0]
         if id := self._id(os.path.join(record, "cache-id")):
-            self._going[id] = Idle(why, record)
+            chain_id = Digest("sha256", chain) if is_hex(chain, 64) else None
+            self._going[id] = Idle(why, record, chain_id)
 
     def _take_mount(self, name: str) -> None:
         folder = os.path.join(self.layout.mounts, name)
@@ -360,6 +370,9 @@ class _DriverRecords:
             for chain in intent.chains:
                 if chain in self._layers:
                     yield self._layers[chain], claim
+            for id, idle in self._going.items():
+                if idle.chain_id is not None and idle.chain_id in intent.chains:
+                    yield id, claim
 
     def _layer_owners(self) -> dict[Digest, dict[str, None]]:
         """Return whose each needed layer is: images, and containers whose image is gone."""

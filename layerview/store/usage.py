@@ -225,7 +225,7 @@ class _Accounting:
         return own
 
     def _layer(self, driver: str, id: str, path: str, size: Size) -> None:
-        claim = self._records.drivers[driver].claims.get(id)
+        claim = self._records.drivers[driver].claim(id)
         if claim is None:
             self._held.append(_Held(driver, id, path, size))
             return

@@ -6,6 +6,8 @@ import json
 import os
 import secrets
 import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from layerview.store.account import KINDS, Account, Part
 from layerview.store.area import Area
 from layerview.store.data_root import DataRoot
 from layerview.store.driver_homes import HOMES
+from layerview.store.intents import Intent
 from layerview.store.usage import account
 from layerview.transfer.load import load
 from tests.support import archives, build_caches, containers, tars
@@ -369,3 +372,72 @@ class _Bytes:
         piece = self._data[self._at : end]
         self._at += len(piece)
         return piece
+
+
+def test_a_layer_whose_removal_is_under_way_is_temporary(root: Path, driver: str) -> None:
+    record = DataRoot(str(root)).image("a:1")
+    top = DataRoot(str(root)).layer(driver, record.chain_ids[-1])
+    layout = DataRoot(str(root)).layout(driver)
+    area = Area.open(str(root))
+    intent = Intent("remove", driver, chains=list(record.chain_ids), image=record.image_id)
+    with area.writing() as writing:
+        writing.untag(driver, "a:1")
+        with writing.noted(intent):
+            os.unlink(layout.image(record.image_id))
+            for number in range(2):
+                found = taken(root)
+                part = next(one for one in found.parts if one.id.startswith(top.cache_id))
+                assert (part.kind, part.note) == ("temporary", "it is being removed")
+                assert not found.of("orphan")
+                if not number:
+                    place = layout.layer(top.chain_id)
+                    os.rename(place, f"{place}-{'0' * 64}-removing")
+                    if driver == "aufs":
+                        folder = home(root, driver) / top.cache_id
+                        os.rename(folder, f"{folder}-removing")
+
+
+def test_nothing_is_an_orphan_while_others_write_the_area(root: Path, driver: str) -> None:
+    """Two processes load, make, remove and delete; every account is right."""
+    path = archives.docker_archive(
+        root.parent / "c.tar", archives.image(TOP, BASE, OTHER, tags=["c:1"], compression="gzip")
+    )
+    script = """
+import sys
+from layerview.cli.main import main
+path, name = sys.argv[1:]
+for number in range(3):
+    for words in (
+        ("load", "-q", "-i", path),
+        ("create", "--name", name, "a:1", "true"),
+        ("rmi", "-f", "c:1"),
+        ("rm", name),
+    ):
+        try:
+            main(list(words))
+        except SystemExit:
+            pass
+"""
+    env = {**os.environ, "LAYERVIEW_ROOT": str(root), "LAYERVIEW_DRIVER": driver}
+    kept = {part.id for part in account(DataRoot(str(root))).parts if part.id}
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(path), f"n{number}"],
+            env=env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for number in range(2)
+    ]
+    seen: Counter[str] = Counter()
+    try:
+        while any(writer.poll() is None for writer in writers):
+            found = account(DataRoot(str(root)))
+            assert not found.of("orphan") + found.of("other")
+            assert kept <= {part.id for part in found.of("image_layer")}
+            seen.update(part.kind for part in found.parts)
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+    assert seen["temporary"]
