@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ from layerview.store.driver_homes import HOMES, id_of
 from layerview.store.durable import named
 from layerview.store.layout import is_container_id
 from layerview.store.orphans import Proof
-from layerview.store.references import Records, References
+from layerview.store.references import Idle, Records
 from layerview.store.writing import Writing
 from layerview.text import printable
 
@@ -62,42 +62,49 @@ def remove_orphans(writing: Writing, orphans: Sequence[Part]) -> Gone:
         What went. What somebody needs by now, or what can't be told any more, stays.
     """
     gone = Gone()
+    layers: dict[str, dict[Part, Idle]] = {}
+    """By driver: those that have a record."""
     with writing.lock.hold():
         drivers = {part.driver for part in orphans}
         # Nobody writes meanwhile, so that one reading is as good as two.
         records = Records(writing.area.data, drivers)
         proof = Proof(records, records, None)
-        for part in sorted(orphans, key=lambda part: _rank(records, part)):
+        for part in orphans:
+            idle = records.drivers[part.driver].idle.get(part.id)
             try:
                 verdict = proof.judge(part.driver, part.id, part.path)
                 if verdict.kind != "orphan":
                     gone.kept.append(f"{part.path}: it is no orphan any more: {verdict.note}")
-                    continue
-                _remove(writing, part, records.drivers[part.driver])
+                elif idle is not None and idle.why == "unneeded":
+                    layers.setdefault(part.driver, {})[part] = idle
+                else:
+                    with named(part.path):
+                        _remove(writing, part, idle)
+                    gone.deleted.append(part)
             except LayerviewError as error:
                 gone.kept.append(f"{part.path}: {error}")
-            else:
-                gone.deleted.append(part)
+        # When what is left of containers is gone, which lies on them.
+        for driver, found in layers.items():
+            _remove_layers(writing, driver, found, gone)
     return gone
 
 
-def _rank(records: Records, part: Part) -> tuple[bool, int]:
-    """Put first what lies on others: what is left of containers, then the layers from the top."""
-    references = records.drivers[part.driver]
-    idle = references.idle.get(part.id)
-    is_layer = idle is not None and idle.why == "unneeded"
-    return is_layer, -references.depth.get(part.id, 0)
+def _remove_layers(writing: Writing, driver: str, layers: Mapping[Part, Idle], gone: Gone) -> None:
+    why = "something uses its layer"
+    try:
+        chains = [idle.chain_id for idle in layers.values() if idle.chain_id is not None]
+        with named(writing.layout(driver).home):
+            writing.collect(driver, chains, writing.uses(driver))
+    except LayerviewError as error:
+        why = str(error)
+    for part, idle in layers.items():
+        if os.path.lexists(idle.record) or os.path.lexists(part.path):
+            gone.kept.append(f"{part.path}: {why}")
+        else:
+            gone.deleted.append(part)
 
 
-def _remove(writing: Writing, part: Part, references: References) -> None:
-    idle = references.idle.get(part.id)
-    if idle is not None and idle.why == "unneeded" and idle.chain_id is not None:
-        uses = writing.uses(part.driver)
-        if idle.chain_id in uses.parents and not writing.collect(
-            part.driver, [idle.chain_id], uses
-        ):
-            raise LayerviewError("something uses its layer")
-        return
+def _remove(writing: Writing, part: Part, idle: Idle | None) -> None:
     if idle is not None and idle.why == "gone" and is_container_id(os.path.basename(idle.record)):
         # With both of its layers, and those of its image that nothing else needs.
         with suppress(NotFoundError):
