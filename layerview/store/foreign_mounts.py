@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 
 from layerview.drivers.mounts import unescaped
 
@@ -14,20 +13,11 @@ class ForeignMounts:
     def __init__(self, root: str) -> None:
         self._root = os.fsencode(os.path.realpath(root)).rstrip(b"/")
 
-    def names(self, *, folders: bool) -> frozenset[bytes]:
-        """Return the last part of each mount point's path.
-
-        Args:
-            folders: those of folders too, not only those of files.
-        """
-        found = set()
-        for line in _lines():
-            place = unescaped(line[4])
-            if place.startswith(self._root + b"/"):
-                with suppress(OSError):
-                    if folders or not os.path.isdir(place):
-                        found.add(os.path.basename(place))
-        return frozenset(found)
+    def names(self) -> frozenset[bytes]:
+        """Return the last part of each mount point's path."""
+        places = (unescaped(line[4]) for line in _lines())
+        above = self._root + b"/"
+        return frozenset(os.path.basename(place) for place in places if place.startswith(above))
 
     def is_foreign(self, folder: int, name: bytes) -> bool:
         """Whether something from elsewhere is mounted on an entry of an open folder.
@@ -40,6 +30,8 @@ class ForeignMounts:
         except OSError:
             return True
         lines = {line[0]: line for line in _lines()}
+        if not lines:
+            return True
         here = [line for line in lines.values() if unescaped(line[4]) == place]
         if not here:
             return False

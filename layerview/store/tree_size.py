@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import NamedTuple
 
 from layerview.errors import Cancelled
-from layerview.layer.beneath import OPEN_FOLDER, open_beneath
-from layerview.layer.folder_figures import GONE, FolderFigures
+from layerview.layer.beneath import open_beneath
+from layerview.layer.folder_figures import GONE, FolderFigures, Inside
+from layerview.layer.tree_figures import walk
 from layerview.store.foreign_mounts import ForeignMounts
 from layerview.text import printable
 
@@ -19,8 +20,6 @@ LEFT_OUT = "a mount, left out"
 """How the problems end that are none: what is mounted is not the tree's."""
 MOST_PROBLEMS = 100
 """Lines that a meter keeps; what else it could not read, it counts only."""
-_HELD = 64
-"""Folders on the way down that are held open; those above are found again by `..`."""
 
 
 _KINDS = {
@@ -58,18 +57,6 @@ def never() -> bool:
     return False
 
 
-class _Level:
-    """A folder on the way down: its descriptor, or how to know it again, and what waits in it."""
-
-    __slots__ = ("fd", "identity", "name", "waiting")
-
-    def __init__(self, name: bytes, fd: int, waiting: list[bytes]) -> None:
-        self.name = name
-        self.fd = fd
-        self.identity = (0, 0)
-        self.waiting = waiting
-
-
 class Meter:
     """Measures trees below a root; an inode with several names counts once in a meter's life.
 
@@ -83,9 +70,6 @@ class Meter:
         Args:
             root: absolute path of the folder that all is below.
             stop: is asked now and then.
-
-        Raises:
-            OSError: the root can't be opened.
         """
         self.problems: list[str] = []
         """What could not be read and what was left out, a line each; a bounded number."""
@@ -93,12 +77,11 @@ class Meter:
         self._stop = stop
         self._unread = 0
         self._mounts = ForeignMounts(root)
-        fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self._figures = FolderFigures(fd, self._is_foreign, self._failed, self._check)
-        finally:
-            os.close(fd)
-        self._figures.mounted = self._mounts.names(folders=not self._figures.knows_mounts)
+        self._is_shared = threading.active_count() > 1
+        self._figures = FolderFigures(
+            self._failed, self._check, self._is_foreign, shared=self._is_shared
+        )
+        self._figures.mounted = self._mounts.names()
 
     def tree(self, path: str | bytes) -> Size:
         """Measure a folder or file by its absolute path; nothing where there is none (any more).
@@ -107,13 +90,10 @@ class Meter:
             Cancelled: when it should stop.
             ValueError: for a path that is not beneath the root.
         """
-        whole = os.fsencode(path).rstrip(b"/") or b"/"
-        if whole == self._root:
+        beneath = self._beneath(path)
+        if not beneath:
             return self._whole()
-        prefix = self._root.rstrip(b"/") + b"/"
-        if not whole.startswith(prefix):
-            raise ValueError(f"{printable(whole)} is not beneath {printable(self._root)}")
-        above, _, name = whole[len(prefix) :].rpartition(b"/")
+        above, _, name = beneath.rpartition(b"/")
         try:
             base = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -121,11 +101,15 @@ class Meter:
             finally:
                 os.close(base)
         except OSError as error:
-            before = self._unread
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-                self._unread += 1
-                self._say(_reason(whole, error))
-            return Size(0, 0, self._unread - before)
+            if error.errno not in GONE:
+                self._say(_reason(os.fsencode(path), error))
+            elif self._leads_through_link(above):
+                place = printable(os.fsencode(path))
+                self._say(f"{place}: a symbolic link is in the way, and is not followed")
+            else:
+                return Size(0, 0, 0)
+            self._unread += 1
+            return Size(0, 0, 1)
         try:
             return self.entry(folder, name)
         finally:
@@ -156,13 +140,10 @@ class Meter:
             Cancelled: when it should stop.
             OSError: the folder can't be opened.
         """
-        whole = os.fsencode(path).rstrip(b"/") or b"/"
-        prefix = self._root.rstrip(b"/") + b"/"
-        if whole != self._root and not whole.startswith(prefix):
-            raise ValueError(f"{printable(whole)} is not beneath {printable(self._root)}")
-        base = os.open(self._root, OPEN_FOLDER & ~os.O_NOFOLLOW)
+        beneath = self._beneath(path)
+        base = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            folder = open_beneath(base, whole[len(prefix) :], os.O_RDONLY | os.O_DIRECTORY)
+            folder = open_beneath(base, beneath, os.O_RDONLY | os.O_DIRECTORY)
         finally:
             os.close(base)
         try:
@@ -180,12 +161,35 @@ class Meter:
                     if stat.S_ISDIR(mode):
                         folders.append(name)
                     else:
-                        yield Child(name, _kind(mode), self.entry(folder, name))
+                        yield from self._child(folder, name, _kind(mode))
             for name in folders:
-                size = self.entry(folder, name)
-                yield Child(name, "folder" if size.entries else "mount", size)
+                yield from self._child(folder, name, "folder")
         finally:
             os.close(folder)
+
+    def _child(self, folder: int, name: bytes, kind: str) -> Iterator[Child]:
+        size = self.entry(folder, name)
+        if size.entries or size.unread:
+            yield Child(name, kind, size)
+        elif self.is_left_out(folder, name):
+            yield Child(name, "mount", size)
+
+    def _beneath(self, path: str | bytes) -> bytes:
+        whole = os.fsencode(path).rstrip(b"/") or b"/"
+        if whole == self._root:
+            return b""
+        prefix = self._root.rstrip(b"/") + b"/"
+        if not whole.startswith(prefix):
+            raise ValueError(f"{printable(whole)} is not beneath {printable(self._root)}")
+        return whole[len(prefix) :]
+
+    def _leads_through_link(self, beneath: bytes) -> bool:
+        at = self._root
+        for part in beneath.split(b"/"):
+            at = os.path.join(at, part)
+            if os.path.islink(at):
+                return True
+        return False
 
     def _whole(self) -> Size:
         """Measure the root, which may be a mount point and is its owner's word."""
@@ -194,87 +198,22 @@ class Meter:
         try:
             self._figures.bytes += os.fstat(fd).st_blocks * 512
             self._figures.entries += 1
-            self._walk(fd, self._figures.read(fd))
+            self._walk(fd, self._figures.read(fd, large=True))
         finally:
             os.close(fd)
         return self._since(before)
 
     def _walk(self, fd: int, waiting: list[bytes]) -> None:
         """Add all below some folders in an open one, whose descriptor stays its owner's."""
-        levels = [_Level(b"", os.dup(fd), waiting)]
-        try:
-            while levels:
-                self._descend(levels)
-                done = levels.pop()
-                try:
-                    while levels and levels[-1].fd < 0 and not self._reopen(levels, done.fd):
-                        lost = levels.pop()
-                        if lost.waiting:
-                            self._unread += len(lost.waiting)
-                            where = printable(lost.name)
-                            self._say(f"{where}, a folder: moved while it was read; look again")
-                finally:
-                    os.close(done.fd)
-        finally:
-            for level in levels:
-                if level.fd >= 0:
-                    os.close(level.fd)
+        if self._is_shared:
+            walk(self._figures, fd, waiting, self._failed, self._lost)
+            return
+        with Inside(self._figures):
+            walk(self._figures, fd, waiting, self._failed, self._lost)
 
-    def _descend(self, levels: list[_Level]) -> None:
-        """Read folders as long as the lowest one has some that wait."""
-        read = self._figures.read
-        here = levels[-1]
-        fd, waiting = here.fd, here.waiting
-        while waiting:
-            name = waiting.pop()
-            try:
-                below = os.open(name, OPEN_FOLDER, dir_fd=fd)
-            except OSError as error:
-                if error.errno not in GONE:
-                    self._failed(fd, name, error)
-                continue
-            try:
-                found = read(below)
-            except BaseException:
-                os.close(below)
-                raise
-            if not found:
-                os.close(below)
-                continue
-            levels.append(_Level(name, below, found))
-            fd, waiting = below, found
-            if len(levels) > _HELD + 1:
-                far = levels[-1 - _HELD]
-                if far.fd >= 0:
-                    far.identity = _identity(far.fd)
-                    os.close(far.fd)
-                    far.fd = -1
-
-    @staticmethod
-    def _reopen(levels: list[_Level], below: int) -> bool:
-        """Open the lowest folder again, from the one below it or, where that moved, from above."""
-        wanted = levels[-1]
-        with suppress(OSError):
-            wanted.fd = os.open(b"..", OPEN_FOLDER, dir_fd=below)
-            if _identity(wanted.fd) == wanted.identity:
-                return True
-            os.close(wanted.fd)
-        wanted.fd = -1
-        at = os.dup(levels[0].fd)
-        try:
-            for level in levels[1:]:
-                next_one = os.open(level.name, OPEN_FOLDER, dir_fd=at)
-                os.close(at)
-                at = next_one
-            if _identity(at) == wanted.identity:
-                wanted.fd, at = at, -1
-                return True
-        except OSError:
-            pass
-        finally:
-            if at >= 0:
-                os.close(at)
-        return False
+    def _lost(self, name: bytes, count: int) -> None:
+        self._unread += count
+        self._say(f"{printable(name)}, a folder: moved while it was read; look again")
 
     def _now(self) -> Size:
         return Size(self._figures.bytes, self._figures.entries, self._unread)
@@ -315,14 +254,7 @@ def _path(folder: int, name: bytes) -> bytes:
 def _reason(path: bytes, error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"{printable(path)} may only be read by its owner"
-    if error.errno == errno.ELOOP:
-        return f"{printable(path)}: a symbolic link is in the way, and is not followed"
     return f"{printable(path)}: {error.strerror}"
-
-
-def _identity(fd: int) -> tuple[int, int]:
-    state = os.fstat(fd)
-    return state.st_dev, state.st_ino
 
 
 def _kind(mode: int) -> str:
