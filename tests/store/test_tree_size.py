@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -129,8 +130,11 @@ def test_a_single_file_and_what_is_not_there_can_be_asked_for(tmp_path: Path, wa
         meter.tree("/etc")
 
 
-def test_a_tree_deeper_than_a_path_can_say_is_measured(tmp_path: Path, way: str) -> None:
-    at = os.open(tmp_path, os.O_RDONLY)
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Three thousand folders, one in the other, each with a file."""
+    top = tmp_path_factory.mktemp("deep")
+    at = os.open(top, os.O_RDONLY)
     for _ in range(3000):
         os.mkdir("folder", dir_fd=at)
         below = os.open("folder", os.O_RDONLY, dir_fd=at)
@@ -138,11 +142,14 @@ def test_a_tree_deeper_than_a_path_can_say_is_measured(tmp_path: Path, way: str)
         os.close(at)
         at = below
     os.close(at)
+    yield top
+    subprocess.run(["rm", "-rf", top / "folder"], check=True)
+
+
+def test_a_tree_deeper_than_a_path_can_say_is_measured(deep: Path, way: str) -> None:
     open_before = len(os.listdir("/proc/self/fd"))
-    found = Meter(str(tmp_path)).tree(str(tmp_path))
-    assert found == Size(du(tmp_path), 6001, 0)
+    assert Meter(str(deep)).tree(str(deep)) == Size(du(deep), 6001, 0)
     assert len(os.listdir("/proc/self/fd")) == open_before
-    subprocess.run(["rm", "-rf", tmp_path / "folder"], check=True)
 
 
 def test_a_folder_with_more_names_than_are_held_is_measured(
