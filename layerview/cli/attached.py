@@ -92,11 +92,17 @@ def start_and_follow(
     ours, theirs = socket.socketpair()
     try:
         with theirs:
-            begun = containers.start(id, client=theirs, rows=rows, columns=columns)
+            begun = containers.start(
+                id, client=theirs, rows=rows, columns=columns, meanwhile=_prepare
+            )
         started(begun)
-        # Only now: it is imported while the container is at work already.
         from layerview.containers.talk import Attached
 
         return follow(containers, id, Attached(ours, tty, stdin), stdin=stdin, signals=signals)
     finally:
         ours.close()
+
+
+def _prepare() -> None:
+    """Import what follows a container, while that is put together."""
+    import layerview.containers.terminal  # noqa: F401

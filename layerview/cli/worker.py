@@ -28,6 +28,7 @@ _BEFOREHAND = (
     "layerview.containers.init_layer",
     "layerview.containers.listing",
     "layerview.containers.mounting",
+    "layerview.containers.shim",
     "layerview.containers.talk",
     "layerview.drivers.by_name",
     "layerview.drivers.overlay2",

@@ -21,10 +21,10 @@ import struct
 import sys
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from layerview.containers import rootfs, seccomp, shim
+from layerview.containers import rootfs, seccomp
 from layerview.containers.calls import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
@@ -77,7 +77,13 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__fil
 
 
 def launch(
-    plan: Plan, driver: Driver, *, lock: int, keep: Sequence[int] = (), client: int = -1
+    plan: Plan,
+    driver: Driver,
+    *,
+    lock: int,
+    keep: Sequence[int] = (),
+    client: int = -1,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Started:
     """Start a container, whose layer is there, and leave it to a process of its own.
 
@@ -91,6 +97,7 @@ def launch(
             now on is written there.
         keep: what else stays open for as long as the container lives.
         client: a connected socket, whose other end is attached from the start; -1 for none.
+        meanwhile: called once the processes are at work, which takes them some milliseconds.
 
     Raises:
         StartError: when it was not started; nothing of the attempt is left.
@@ -117,6 +124,10 @@ def launch(
                 # Both processes are about to begin meanwhile.
                 _send_tree(here, keepers, plan, driver)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            notes = []
+            if seccomp.program(os.uname().machine) is None:
+                notes.append("no seccomp filter: this machine's kinds of calls are not known")
+            meanwhile()
             while piece := _received(here)[0]:
                 said += piece
         answer = json.loads(said) if said else {}
@@ -135,9 +146,6 @@ def launch(
         if ended >= 0:
             os.close(ended)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    notes = []
-    if seccomp.program(os.uname().machine) is None:
-        notes.append("no seccomp filter: this machine's kinds of calls are not known")
     return Started(answer["pid"], keeper, time.perf_counter_ns() - begun, notes)
 
 
@@ -327,6 +335,9 @@ def _keep(
         os.dup2(0, 1)
         os.dup2(0, 2)
         mount("none", "/", "", MS_REC | MS_SLAVE)
+        # Not before: who waits for the start would wait for this as well.
+        from layerview.containers import shim
+
         if first is not None:
             started = _own(plan, driver, kept, caller, first)
         else:
@@ -549,6 +560,8 @@ def _listen(run: str) -> int:
 
 def _write_lock(lock: int, pid: int) -> None:
     """Say who holds the lock (see store.liveness)."""
+    from layerview.containers.json_log import timestamp
+
     own = int(os.readlink("/proc/self"))
     text = {
         "shim": own,
@@ -556,7 +569,7 @@ def _write_lock(lock: int, pid: int) -> None:
         "pid": pid,
         "pid_start": _started(pid),
         "boot": boot_id(),
-        "started": shim.timestamp(),
+        "started": timestamp(),
     }
     os.ftruncate(lock, 0)
     os.pwrite(lock, json.dumps(text).encode() + b"\n", 0)

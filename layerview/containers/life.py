@@ -188,6 +188,7 @@ class Containers:
         client: socket.socket | None = None,
         rows: int = 0,
         columns: int = 0,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> Started:
         """Start a container that does not run.
 
@@ -196,6 +197,7 @@ class Containers:
             client: one end of a pair of sockets; the other one is attached from the first byte on.
             rows: of the terminal, where it has one.
             columns: of the same.
+            meanwhile: called while the container is put together.
 
         Raises:
             StartError: when it was not started, with the exit status that `docker run` would have.
@@ -209,7 +211,7 @@ class Containers:
             with without_engine(self.area.root, lasting=True) as engines:
                 document = self.document(record)
                 plan = self._plan(record, document, rows, columns)
-                return self._launch(record, plan, lock, engines, client)
+                return self._launch(record, plan, lock, engines, client, meanwhile)
         finally:
             os.close(lock)
 
@@ -220,13 +222,14 @@ class Containers:
         lock: int,
         engines: Sequence[int],
         client: socket.socket | None,
+        meanwhile: Callable[[], None],
     ) -> Started:
         from layerview.containers.launch import launch
 
         driver = self._driver(record.driver)
         fd = client.fileno() if client is not None else -1
         try:
-            started = launch(plan, driver, lock=lock, keep=engines, client=fd)
+            started = launch(plan, driver, lock=lock, keep=engines, client=fd, meanwhile=meanwhile)
         except StartError as error:
             with suppress(LayerviewError):
                 note_failure(self.area, record.id, error.code, str(error))

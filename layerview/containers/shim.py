@@ -23,8 +23,7 @@ import time
 from contextlib import suppress
 
 from layerview.containers.exit_record import record_exit
-from layerview.containers.json_log import Log
-from layerview.containers.json_log import timestamp as timestamp
+from layerview.containers.json_log import Log, timestamp
 from layerview.containers.shim_clients import (
     PATIENCE,
     Client,

@@ -10,7 +10,6 @@ import signal
 import socket
 import struct
 import termios
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from types import TracebackType
@@ -242,7 +241,7 @@ class Signals:
         Args:
             numbers: which; none where this is no main thread, which gets none.
         """
-        self._numbers = numbers if threading.current_thread() is threading.main_thread() else ()
+        self._numbers = numbers
         self._before: dict[signal.Signals, object] = {}
         self.fd = -1
 
@@ -250,7 +249,10 @@ class Signals:
         """Take them."""
         self.fd, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         if self._numbers:
-            self._woken = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+            try:
+                self._woken = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+            except ValueError:
+                self._numbers = ()  # not the main thread
         for number in self._numbers:
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 self._before[number] = signal.signal(number, lambda number, stack: None)

@@ -46,6 +46,7 @@ _MAX_RECORDS = 100_000
 """Images, layers or containers of one data root."""
 _FIRST = ("overlay2", "fuse-overlayfs", "btrfs", "zfs", "aufs", "overlay", "devicemapper", "vfs")
 """Where several drivers have images, the order in which they are asked: Docker's own."""
+_SIZE_DIGITS = 18
 _REMAPPED = r"\d{1,10}\.\d{1,10}"
 
 
@@ -353,7 +354,7 @@ class DataRoot:
 
     def _size(self, path: str) -> int:
         text = self._text(path)
-        if not re.fullmatch(r"[0-9]{1,18}", text):
+        if not (text.isascii() and text.isdecimal() and len(text) <= _SIZE_DIGITS):
             raise FormatError(f'{printable(path)} holds no size: "{printable(text[:80])}"')
         return int(text)
 
