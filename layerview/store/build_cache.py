@@ -9,6 +9,7 @@ A snapshot's folder is made before its bucket, and removed after it.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 
 from layerview.errors import FormatError, LayerviewError
 from layerview.oci.digest import Digest
-from layerview.oci.fields import load_json
+from layerview.records import Record
 from layerview.store.bolt import Bucket, read_database
 from layerview.store.data_root import DataRoot
 from layerview.store.layout import is_driver_id
@@ -27,12 +28,21 @@ _METADATA = ("buildkit/metadata_v2.db", "buildkit/metadata.db")
 _MAX_VALUE = 1 << 16
 """Bytes of a value that is looked at; real ones are short."""
 _PARENTS = ("cache.parent", "cache.lowerDiffParent", "cache.upperDiffParent")
+_KNOWN = {
+    name.encode(): name
+    for name in (
+        *_PARENTS,
+        *("cache.mergeParents", "cache.description", "cache.createdAt", "cache.lastUsedAt"),
+        *("cache.usageCount", "cache.recordType", "cache.snapshot", "cache.blob"),
+        *("cache.blobonly", "cache.equalMutable", "cache.deleted", "snapshot.size"),
+    )
+}
 _SECOND = 1_000_000_000
+_NUMBER = re.compile(rb'\{"value":[0-9]{1,19}\}')
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
 
-@dataclass(frozen=True, slots=True)
-class CacheRecord:
+class CacheRecord(Record):
     """One record of the cache, as far as it is known."""
 
     id: str
@@ -110,15 +120,20 @@ def _metadata(root: DataRoot) -> dict[str, dict[str, object]]:
 
 
 def _values(bucket: Bucket) -> dict[str, object]:
-    """Read the values of a record, each an object with the value in it; others are left out."""
+    """Read what is asked of a record; each is an object with the value in it."""
     found: dict[str, object] = {}
     for key, data in bucket.values().items():
-        if not data or len(data) > _MAX_VALUE or not key.startswith((b"cache.", b"snapshot.")):
+        name = _KNOWN.get(key)
+        if name is None or not data or len(data) > _MAX_VALUE:
             continue
-        with suppress(FormatError):
-            document = load_json(data, "a record of the build cache")
+        if _NUMBER.fullmatch(data):
+            found[name] = int(data[9:-1])
+            continue
+        # Many and small: of a value that is none, or nested without end, nothing is known.
+        with suppress(ValueError, RecursionError):
+            document = json.loads(data)
             if isinstance(document, dict):
-                found[_text(key)] = document.get("value")
+                found[name] = document.get("value")
     return found
 
 
@@ -140,14 +155,22 @@ def _joined(
         records[snapshot] = record
     driver_ids: dict[str, CacheRecord] = {}
     chain_ids: dict[Digest, CacheRecord] = {}
+    committed: list[str] = []
+    """Snapshots as they were before they were called otherwise."""
     for name, held in snapshots.items():
         if name not in records and b"chainid" in held and b"committed" not in held:
             continue  # another name of a layer, which outlives the record that it was made for
+        if name not in records and b"iscommitted" in held:
+            committed.append(name)
+            continue
         record = records.get(name) or _record(name, {}, name, held)
         if record.chain_id is not None:
             chain_ids.setdefault(record.chain_id, record)
         if record.driver_id and (record.driver_id != name or name not in driver_ids):
             driver_ids[record.driver_id] = record
+    for name in committed:
+        if name not in driver_ids and is_driver_id(name):
+            driver_ids[name] = _record(name, {}, name, snapshots[name])
     for record in listed:
         # A record without its snapshot is dropped by the next engine; until then it counts.
         if record.chain_id is not None:
@@ -195,7 +218,9 @@ def _text(data: bytes) -> str:
 
 def _string(values: Mapping[str, object], key: str) -> str:
     found = values.get(key)
-    return found if isinstance(found, str) else ""
+    if not isinstance(found, str) or found.isascii():
+        return found if isinstance(found, str) else ""
+    return found.encode("utf-8", "replace").decode("utf-8")  # JSON can say half a character
 
 
 def _count(value: object) -> int | None:

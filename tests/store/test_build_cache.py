@@ -13,7 +13,7 @@ from layerview.oci.digest import Digest
 from layerview.store.build_cache import BuildCache, CacheRecord
 from layerview.store.cache_use import listed_records, shared_records
 from layerview.store.data_root import DataRoot
-from tests.support import archives, areas, build_caches, tars
+from tests.support import archives, areas, bolts, build_caches, tars
 from tests.support.commands import Command
 
 A, B, C, D, E = (letter * 25 for letter in "abcde")
@@ -50,6 +50,17 @@ def test_a_committed_snapshot_has_the_folder_that_it_was_written_in(root: Path) 
     found = read(root)
     assert {id: one.id for id, one in found.driver_ids.items()} == {B: A}
     assert found.driver_ids[B].description == "RUN x"
+
+
+@pytest.mark.parametrize("names", [(A, B), (B, A)])
+def test_before_docker_20_10_no_snapshot_said_that_it_was_committed(
+    root: Path, names: tuple[str, str]
+) -> None:
+    name, written = names
+    build_caches.write(
+        root, {name: {"committed": written}, written: {"parent": ""}}, {name: {"cache.parent": C}}
+    )
+    assert {id: one.id for id, one in read(root).driver_ids.items()} == {written: name}
 
 
 def test_the_layer_that_a_snapshot_became_is_counted_on(root: Path) -> None:
@@ -151,6 +162,22 @@ def test_values_of_other_forms_are_passed_over(root: Path, values: dict[str, obj
     assert A in found.driver_ids
     for id in found.driver_ids:
         assert len(id) in (25, 64) or id.endswith("-init")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b'{"value":"\\ud800"}', b'{"value":' + b"[" * 60_000, b'{"value":' + b"9" * 9999 + b"}"),
+        *(b"\xff", b'"x"', b'{"value":NaN}', b'{"value":1e999}', b"{" + b" " * 70_000 + b"}"),
+    ],
+)
+def test_values_that_are_hostile_are_passed_over(root: Path, data: bytes) -> None:
+    held = dict.fromkeys((b"cache.description", b"cache.createdAt", b"snapshot.size"), data)
+    (root / "buildkit").mkdir()
+    database = bolts.database({b"_main": {A.encode(): held}})
+    (root / "buildkit/metadata_v2.db").write_bytes(database)
+    [record] = read(root).records
+    assert record in (CacheRecord(A, driver_id=A), CacheRecord(A, "?", driver_id=A))
 
 
 @pytest.mark.parametrize("name", ["../../etc", "a/b", "", "x" * 5000, "é"])
