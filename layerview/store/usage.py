@@ -38,6 +38,8 @@ _METADATA = {
     "nuke-graph-directory.sh": "",
 }
 """What engines keep beside images, containers and volumes."""
+_MOUNTED = "mounted from elsewhere, and not counted"
+_NO_FOLDER = "no folder of the data root: what it leads to is not counted"
 _HOME = "the storage driver's own folder"
 _MOUNTING = (*HOMES, "buildkit", "containerd", "containers", "layerview", "network", "plugins")
 """Where engines mount containers' trees and the like, which are counted where they come from."""
@@ -140,10 +142,12 @@ class _Accounting:
             }
             for name in names:
                 path = os.path.join(root, name)
-                if name in homes and top.is_room(name):
-                    continue
-                if name in measures and top.is_room(name):
-                    measures[name](path)
+                if name in measures or name in homes:
+                    if not top.is_room(name):
+                        mounted = top.is_folder(name)
+                        self._ledger.whole("other", path, _MOUNTED if mounted else _NO_FOLDER)
+                    elif name in measures:
+                        measures[name](path)
                 else:
                     self._loose(path)
             self._ledger.add("metadata", root, top.own, note="the data root's own folder")
