@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from layerview.store.account import Part
+from layerview.text import is_hex
 from layerview.tui.words import count_of
 
 GROUPS = {
@@ -305,7 +306,10 @@ class Disk:
             if key.startswith("volume:"):
                 owners = dict.fromkeys(owner for part in parts for owner in part.owners)
                 note = f"mounted by {', '.join(owners)}" if owners else "no container mounts it"
-                row = self._sum(key, parts[0].name, "volume", parts, note)
+                name = parts[0].name
+                # Nobody gave it a name: as on the Volumes screen.
+                shown = name[:12] if is_hex(name, 64) else name
+                row = self._sum(key, shown, "volume", parts, note)
                 row.path = parts[0].path
                 rows.append(row)
         return rows
@@ -500,9 +504,11 @@ def _group_note(kind: str, parts: Sequence[Part]) -> str:
         return f"{count_of(len(parts), 'folder')} of nobody"
     if kind == "metadata":
         return "records, network"
-    if kind == "temporary":
-        return "work under way, leftovers"
-    return count_of(len(parts), "folder")
+    if kind == "build_cache":
+        return count_of(len(parts), "folder")
+    names = sorted(parts, key=lambda part: -part.bytes)
+    more = f" and {len(parts) - 3:,} more" if len(parts) > 3 else ""
+    return ", ".join(part.name for part in names[:3]) + more
 
 
 def in_order(rows: Iterable[Row], sort: str) -> list[Row]:
@@ -516,7 +522,7 @@ def in_order(rows: Iterable[Row], sort: str) -> list[Row]:
     def order(row: Row) -> tuple[object, ...]:
         size = -(row.bytes or 0)
         by = {
-            "size": (size, row.name),
+            "size": (size, row.layer[0] if row.layer else -1, row.name),
             "name": (row.name.casefold(), size),
             "type": (row.type, size, row.name),
         }

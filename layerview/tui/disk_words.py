@@ -48,11 +48,17 @@ def fate_words(disk: Disk, row: Row, *, own: bool, binary: bool) -> Groups:
     return groups
 
 
+def _users(disk: Disk, row: Row) -> list[str]:
+    """Return the names of the containers that are made from an image."""
+    return [one.name for one in disk.containers if row.key == f"image:{one.driver}:{one.image_id}"]
+
+
 def _used_by(disk: Disk, row: Row) -> str:
     """Say which containers keep an image, if any do."""
-    names = [one.name for one in disk.containers if row.key == f"image:{one.driver}:{one.image_id}"]
+    names = _users(disk, row)
     if not names:
-        return ""
+        rest = row.key.startswith("image:") and (row.frees or 0) < (row.bytes or 0)
+        return ": the rest stays, others need it" if rest else ""
     if len(names) == 1:
         return f": {names[0]} uses it"
     return f": {count_of(len(names), 'container')} use it"
@@ -78,6 +84,8 @@ def safe_way(disk: Disk, row: Row, *, own: bool) -> str:
     }
     if row.type not in commands or not row.key.startswith(f"{row.type}:"):
         return ""
+    if _users(disk, row):
+        return "remove its containers first" + (" (2)" if own else ": `docker rm`")
     here, there = commands[row.type]
     return f"{here} removes it, after asking" if own else f"`{there}` removes it there"
 

@@ -131,6 +131,20 @@ def test_what_grew_counts_and_is_marked_from_the_first_account_on() -> None:
     assert row(third.top(), "data").grown == -1
 
 
+def test_an_image_and_a_container_lie_on_a_stack() -> None:
+    made = disk()
+    rows = made.top()
+    stack = made.stack(row(rows, "shop/worker:7.2"))
+    assert [(layer.bytes, layer.images) for layer in stack] == [
+        (78_102_528, 3),
+        (143_601_664, 2),
+        (18_702_336, 1),
+    ]
+    assert made.stack(row(rows, "witty_curie"))[:-1] == stack
+    assert made.stack(row(rows, "witty_curie"))[-1].bytes == 315_301_888
+    assert not made.stack(row(rows, "metadata"))
+
+
 def test_a_way_leads_as_far_as_it_is_still_there() -> None:
     made = disk()
     volume = row(made.top(), "old-backup")
@@ -166,8 +180,9 @@ def test_the_safe_way_is_said_of_everything_that_a_person_can_free() -> None:
     made = disk()
     rows = made.top()
     assert "docker volume rm" in safe_way(made, row(rows, "old-backup"), own=False)
-    assert "docker rmi" in safe_way(made, row(rows, "shop/web:7.2"), own=False)
-    assert "Images (1)" in safe_way(made, row(rows, "shop/web:7.2"), own=True)
+    assert "containers first" in safe_way(made, row(rows, "shop/web:7.2"), own=False)
+    assert "docker rmi" in safe_way(made, row(rows, "<none> c8be1ac8145a"), own=False)
+    assert "Images (1)" in safe_way(made, row(rows, "<none> c8be1ac8145a"), own=True)
     assert "docker rm`" in safe_way(made, row(rows, "witty_curie"), own=False)
     orphans = row(rows, "orphans")
     assert "Del" in safe_way(made, orphans, own=True)

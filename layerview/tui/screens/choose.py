@@ -33,7 +33,7 @@ class ChooseImage(ModalScreen[str | None]):
     app: LayerviewApp
 
     def __init__(
-        self, heading: str, words: str, names: Sequence[tuple[str, str]], *, typed: bool = False
+        self, heading: str, words: str, names: Sequence[tuple[str, str]], *, typed: str = ""
     ) -> None:
         """Ask.
 
@@ -41,7 +41,7 @@ class ChooseImage(ModalScreen[str | None]):
             heading: what is asked.
             words: one line more.
             names: for each choice what opens it, and what is shown for it.
-            typed: whether another name may be typed.
+            typed: what else may be typed; nothing when it is left out.
         """
         super().__init__()
         self._heading = heading
@@ -55,7 +55,7 @@ class ChooseImage(ModalScreen[str | None]):
             yield Label(self._heading, classes="heading", markup=False)
             yield Label(self._words, classes="words", markup=False)
             if self._typed:
-                yield Input(placeholder="path or transport:path", suggester=PathSuggester())
+                yield Input(placeholder=self._typed, suggester=PathSuggester())
             yield OptionList(*(Content(printable(shown)) for _, shown in self._names))
             yield Label("", classes="failed", id="failed", markup=False)
 

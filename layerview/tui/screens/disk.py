@@ -349,7 +349,19 @@ class DiskScreen(DiskWork):
 
         names = [(root.path, f"{root.kind:<7}{root.path}") for root in self.roots]
         words = "The storage area, an engine's data root, or another folder like them."
-        self.app.push_screen(ChooseImage("Which root?", words, names, typed=True), answer)
+        self.app.push_screen(ChooseImage("Which root?", words, names, typed="path"), answer)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Grey the keys that do nothing here."""
+        if not self.is_mounted or not self.query(DiskTable):
+            return True
+        row = self.query_one(DiskTable).current
+        if action == "out":
+            return True if self.way else None
+        if action == "remove":
+            free = row is not None and not row.problem
+            return True if free and row and safe_way(self.disk, row, own=self.own) else None
+        return True
 
     def action_remove(self) -> None:
         """Delete the orphans of the local area, after asking; of all else say the safe way."""

@@ -656,7 +656,10 @@ files, and the search column beside the layers shows which layer each one comes 
         others = [(name, name) for name in dict.fromkeys(names) if name != self.image_name]
         self.app.push_screen(
             ChooseImage(
-                "Compare with", "Choose another image, or type a path.", others, typed=True
+                "Compare with",
+                "Choose another image, or type a path.",
+                others,
+                typed="path or transport:path",
             ),
             self._compare_with,
         )
