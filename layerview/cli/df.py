@@ -1,4 +1,4 @@
-"""`layerview df`: what a data root's images, containers and volumes take."""
+"""`layerview df`: what a data root's images, containers, volumes and build cache take."""
 
 from __future__ import annotations
 
@@ -33,12 +33,15 @@ def run(words: Sequence[str]) -> int:
     """Print what the parts of a data root take, as `docker system df` does."""
     made = parser(
         "df",
-        "Print what images, containers and volumes take, as docker system df does; a layer that\n"
-        "several images share counts once. With -v each of them, and what it shares.",
+        "Print what images, containers, volumes and the build cache take, as docker system df\n"
+        "does; a layer that several images share counts once. With -v each of them, and what it\n"
+        "shares.",
         example="layerview df -v --root /var/lib/docker",
         reads=False,
     )
-    made.add_argument("-v", "--verbose", action="store_true", help="each image, container, volume")
+    made.add_argument(
+        "-v", "--verbose", action="store_true", help="each image, container, volume, record"
+    )
     add_root_options(made)
     arguments = made.parse_args(words)
     found = inventory(arguments)
