@@ -32,12 +32,7 @@ def mounted(*words: object) -> Iterator[None]:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     root = tmp_path / "data"
-    for name in (
-        "image/vfs",
-        f"vfs/dir/{'1' * 64}",
-        f"overlay2/{'2' * 64}/merged",
-        "volumes/v/_data",
-    ):
+    for name in ("image/vfs", f"vfs/dir/{'1' * 64}", *MOUNTS):
         (root / name).mkdir(parents=True)
     (root / "vfs/dir" / ("1" * 64) / "f").write_bytes(b"x" * 50_000)
     return root
