@@ -73,23 +73,18 @@ class Person:
             os.chown(each, account.pw_uid, account.pw_gid)
 
 
-@pytest.fixture
-def place() -> Iterator[Path]:
-    # On a disk, not in memory, that everybody may enter.
-    made = Path(f"/var/tmp/layerview-usage-{os.getpid()}")
-    made.mkdir(mode=0o755)
-    try:
-        yield made
-    finally:
-        subprocess.run(["rm", "-rf", "--", str(made)], check=True)
-
-
-@pytest.fixture(params=["lvuser", "lvplain"])
-def person(request: pytest.FixtureRequest, site: Path, place: Path) -> Person:
+@pytest.fixture(scope="module", params=["lvuser", "lvplain"])
+def person(request: pytest.FixtureRequest, site: Path) -> Iterator[Person]:
     name = user(request.param)
+    # On a disk, not in memory, that everybody may enter.
+    place = Path(f"/var/tmp/layerview-usage-{os.getpid()}")
+    place.mkdir(mode=0o755)
     account = pwd.getpwnam(name)
     os.chown(place, account.pw_uid, account.pw_gid)
-    return Person(name, site, place)
+    try:
+        yield Person(name, site, place)
+    finally:
+        subprocess.run(["rm", "-rf", "--", str(place)], check=True)
 
 
 def du(path: Path) -> int:
@@ -126,10 +121,10 @@ def test_of_ones_own_area_all_is_counted_and_orphans_go(person: Person) -> None:
 
 
 def test_of_others_data_roots_what_may_be_read_is_and_the_rest_is_said(
-    person: Person, place: Path
+    person: Person,
 ) -> None:
     """No folder is called an orphan where records that may speak of it can't be read."""
-    root = place / "engine"
+    root = person.root.parent / "engine"
     shutil.copytree(person.root, root, symlinks=True)
     shutil.rmtree(root / "layerview")
     subprocess.run(["chown", "-R", "root:root", str(root)], check=True)
