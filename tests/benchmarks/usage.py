@@ -4,9 +4,9 @@
         [--json FILE]
 
 Writes a data root of driver overlay2 as an engine does, with images of fifty layers, and measures
-it in turn with `du -sx` and `layerview usage`, the page cache warm. It takes 4 KB of the disk and an
-inode for every file (set TMPDIR), and minutes to write and to delete; with --keep the root stays,
-and is measured again the next time. Give the machine nothing else to do.
+it in turn with `du -sx` and `layerview usage`, the page cache warm. It takes 4 KB of the disk and
+an inode for every file (set TMPDIR), and minutes to write and to delete; with --keep the root
+stays, and is measured again the next time. Give the machine nothing else to do.
 """
 
 from __future__ import annotations
