@@ -52,7 +52,8 @@ class Person:
         self.well("create", "--name", "box", "base:1", "true")
 
     def __call__(self, *words: object) -> subprocess.CompletedProcess[str]:
-        done = as_user(self._name, self._site, "-m", "layerview", *map(str, words), **self._env)
+        call = ("-m", "layerview", *map(str, words))
+        done = as_user(self._name, self._site, *call, timeout=600, **self._env)
         assert "Traceback" not in done.stderr, done.stderr
         return done
 
