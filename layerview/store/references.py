@@ -233,6 +233,7 @@ class _DriverRecords:
         self._layers: dict[Digest, str] = {}
         """The driver's ID of each layer."""
         self._parents: dict[Digest, Digest | None] = {}
+        self._depths: dict[Digest, int] = {}
         self._mounts: dict[str, tuple[str, str, Digest | None]] = {}
         """Of a container or a build's mount: the driver's IDs, and the layer below."""
         self._of_images: set[Digest] = set()
@@ -349,7 +350,7 @@ class _DriverRecords:
         for name, (mount_id, init_id, _) in self._mounts.items():
             self._refer_mount(into, name, mount_id, init_id)
         for chain, id in self._layers.items():
-            into.depth[id] = sum(1 for _ in self._with_below(chain)) - 1
+            into.depth[id] = self._depth(chain)
             if id not in claims:
                 into.idle[id] = Idle("unneeded", self.layout.layer(chain), chain)
         for id, idle in self._going.items():
@@ -399,6 +400,20 @@ class _DriverRecords:
                 if chain not in self._of_images:
                     owners.setdefault(chain, {})[self._records.container_name(name)] = None
         return owners
+
+    def _depth(self, chain: Digest) -> int:
+        """Return how many layers lie below one."""
+        waiting: list[Digest] = []
+        for at in self._with_below(chain):
+            if at in self._depths:
+                break
+            waiting.append(at)
+        below = self._parents.get(waiting[-1]) if waiting else None
+        depth = self._depths.get(below, -1) if below is not None else -1
+        for at in reversed(waiting):
+            depth += 1
+            self._depths[at] = depth
+        return self._depths[chain]
 
     def _with_below(self, chain: Digest) -> Iterator[Digest]:
         """Yield a layer and those below it, as far as records say."""
