@@ -59,28 +59,25 @@ def run(words: Sequence[str]) -> int:
     what: str = arguments.what
     if not what:
         raise UsageError("a path, an ID or a name is needed")
-    named = bool(arguments.root)
-    as_path = arguments.type == "path" or (
-        arguments.type is None and (os.path.isabs(what) or what.startswith((".", "~/")))
-    )
-    if as_path and not named:
-        root, arguments.what = root_of(what)
-        arguments.root = root.path
+    arguments.query = what
+    arguments.is_own = not arguments.root
+    if arguments.type == "path" or (
+        arguments.type is None and (os.path.isabs(what) or what.startswith("."))
+    ):
         arguments.type = "path"
-        if root.path == _default_root() or _is_mine(root.path):
-            return in_own_area(arguments, lambda: _whose(arguments))
-        return _whose(arguments)
-    if as_path:
-        arguments.type = "path"
-        arguments.what = os.path.abspath(what)
-    own = not arguments.root
+        if arguments.is_own:
+            root, arguments.what = root_of(what)
+            arguments.root = root.path
+            arguments.is_own = root.path == _default_root()
+        else:
+            arguments.what = os.path.abspath(what)
     settle_root(arguments)
-    if own and not os.path.lexists(os.path.join(arguments.root, "image")):
+    if arguments.is_own and not os.path.lexists(os.path.join(arguments.root, "image")):
         raise NotFoundError(
             f"there is no storage area at {printable(arguments.root)} yet; name an engine's data"
             f" root with --root to ask for {printable(what)} there"
         )
-    if own or _is_mine(arguments.root):
+    if arguments.is_own or _is_mine(arguments.root):
         return in_own_area(arguments, lambda: _whose(arguments))
     return _whose(arguments)
 
@@ -116,12 +113,14 @@ def _asked(known: Whose, arguments: argparse.Namespace) -> Answer:
         return known.of_path(what)
     try:
         return Words(known).find(what, type_)
-    except NotFoundError:
+    except NotFoundError as error:
         # A name of a file here: in a folder of the root, or below the root itself.
         for place in (os.path.abspath(what), os.path.join(arguments.root, what)):
             inside = os.path.commonpath((place, arguments.root)) == arguments.root
             if type_ is None and inside and os.path.lexists(place):
                 return known.of_path(place)
+        if arguments.is_own:
+            raise NotFoundError(f"{error}; for an engine's data root: --root PATH") from None
         raise
 
 
@@ -133,7 +132,7 @@ def _document(answer: Answer, arguments: argparse.Namespace) -> dict[str, object
     path = path_fields(answer.path) if answer.path else {"path": None}
     inside = {"inside": None} if answer.inside is None else path_fields(answer.inside, "inside")
     return {
-        "query": arguments.what,
+        "query": arguments.query,
         "kind": answer.kind,
         **path,
         "root": arguments.root,
@@ -180,7 +179,7 @@ def _print(answer: Answer, root: DataRoot, arguments: argparse.Namespace) -> Non
         return "?" if count is None else format_size(count, binary=arguments.binary)
 
     what = _KINDS[answer.kind]
-    print(f"{printable(answer.path or arguments.what)}: {what}, {size(answer.bytes)}")
+    print(f"{printable(answer.path or arguments.query)}: {what}, {size(answer.bytes)}")
     lines = []
     if answer.inside not in (None, "/"):
         lines.append(("there as", printable(str(answer.inside))))

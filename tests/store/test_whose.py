@@ -267,6 +267,7 @@ def test_the_command_says_it_for_programs_and_for_people(
     run = Command(capsys)
     path = place.home / place.orphan / "diff"
     found = run.json("whose", path)
+    assert found["query"] == str(path)
     assert {key: found[key] for key in ("kind", "cache_id", "orphan", "images", "root")} == {
         "kind": "orphan",
         "cache_id": place.orphan,
@@ -275,6 +276,9 @@ def test_the_command_says_it_for_programs_and_for_people(
         "root": str(place.root),
     }
     assert found["bytes"] == place.account().of("orphan")[0].bytes
+    monkeypatch.setenv("LAYERVIEW_ROOT", str(place.root))
+    assert run.json("whose", "box")["kind"] == "container"
+    assert "for an engine's data root" in run("whose", "none").errors
     found = run.json("whose", "box", "--root", place.root)
     assert found["containers"] == [{"id": place.box.id, "name": "box"}]
     image_id = areas.names(place.root, place.driver)["a:1"]
