@@ -359,6 +359,9 @@ class Disk:
         for part in row.parts:
             numbered = numbers.get((part.driver, part.id)) if part.kind == "image_layer" else None
             inner = self._of_part(part)
+            if row.type == "container":
+                inner.name = _IN_CONTAINER.get(part.kind, inner.name)
+                inner.note = part.note or part.path.rpartition("/")[2]
             if numbered is not None:
                 inner.layer = numbered[0], numbered[1].chain_id
                 inner.name = numbered[1].instruction or part.name
@@ -427,7 +430,8 @@ class Disk:
             part.path,
             (part,),
             writable=part.kind == "container_layer",
-            opens=bool(part.path),
+            # An empty folder is one entry, and a file is.
+            opens=part.entries > 1,
             entries=part.entries,
             frees=self.frees.get(f"part:{part.kind}:{part.path}"),
             grown=self._growth(part),
@@ -492,6 +496,14 @@ _TYPES: Mapping[str, str] = {
     "temporary": "temporary",
     "metadata": "metadata",
     "other": "other",
+}
+
+
+_IN_CONTAINER: Mapping[str, str] = {
+    "container_layer": "container layer",
+    "init_layer": "init layer",
+    "log": "log",
+    "metadata": "records",
 }
 
 

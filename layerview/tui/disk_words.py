@@ -84,7 +84,7 @@ def safe_way(disk: Disk, row: Row, *, own: bool) -> str:
     }
     if row.type not in commands or not row.key.startswith(f"{row.type}:"):
         return ""
-    if _users(disk, row):
+    if _users(disk, row) or (row.type == "volume" and any(part.owners for part in row.parts)):
         return "remove its containers first" + (" (2)" if own else ": `docker rm`")
     here, there = commands[row.type]
     return f"{here} removes it, after asking" if own else f"`{there}` removes it there"

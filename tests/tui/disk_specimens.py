@@ -140,6 +140,7 @@ FREES = {
     "volume:data": 7_401_472,
     "volume:old-backup": 1_300_000_768,
     "group:build_cache": 62_808_064,
+    "group:orphan": 212_410_368,
 }
 WAYS = {
     f"{ROOT}/volumes/old-backup": "if its data is not needed: `docker volume rm old-backup`",

@@ -181,6 +181,7 @@ def test_the_safe_way_is_said_of_everything_that_a_person_can_free() -> None:
     rows = made.top()
     assert "docker volume rm" in safe_way(made, row(rows, "old-backup"), own=False)
     assert "containers first" in safe_way(made, row(rows, "shop/web:7.2"), own=False)
+    assert "containers first" in safe_way(made, row(rows, "data"), own=True)
     assert "docker rmi" in safe_way(made, row(rows, "<none> c8be1ac8145a"), own=False)
     assert "Images (1)" in safe_way(made, row(rows, "<none> c8be1ac8145a"), own=True)
     assert "docker rm`" in safe_way(made, row(rows, "witty_curie"), own=False)
