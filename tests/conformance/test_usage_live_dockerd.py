@@ -162,6 +162,8 @@ def test_what_an_engine_is_making_or_removing_is_no_orphan(
         what for what, count in busy.done.items() if count
     }
     # At rest nothing is left that could not be told.
-    found = run.json("usage", lab.data)
-    assert found["total_bytes"] == usage_lab.du(lab.data, lab)
+    [(said, found)] = usage_lab.calm(
+        lambda: usage_lab.du(lab.data, lab), lambda: run.json("usage", lab.data)
+    )
+    assert found["total_bytes"] == said
     assert [part for part in found["parts"] if part["kind"] == "orphan"] == []
