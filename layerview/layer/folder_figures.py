@@ -56,6 +56,7 @@ class FolderFigures:
         is_foreign: Callable[[int, bytes], bool] | None = None,
         *,
         apparent: bool = False,
+        leave_out: bytes = b"",
         shared: bool = True,
     ) -> None:
         """Begin with nothing.
@@ -65,6 +66,7 @@ class FolderFigures:
             check: is called now and then, and may raise.
             is_foreign: whether an entry that seems to be a mount point is to be left out.
             apparent: count the lengths of all but folders instead of what is allocated.
+            leave_out: what names start with that do not count, nor what is in them.
             shared: whether other threads are to run meanwhile.
         """
         self.bytes = 0
@@ -82,6 +84,7 @@ class FolderFigures:
         self._seen: dict[int, set[int]] = {}
         """Inodes that have several names, by device."""
         self._apparent = apparent
+        self._leave_out = leave_out
         self._row = _Row(shared, apparent) if _layout() is not None else None
 
     def read(self, folder: int, *, large: bool = False) -> list[bytes]:
@@ -123,6 +126,8 @@ class FolderFigures:
         if self._unchecked >= _PIECE:
             self._unchecked = 0
             self._check()
+        if self._leave_out:
+            names = [name for name in names if not name.startswith(self._leave_out)]
         if self.mounted and not self.mounted.isdisjoint(names):
             names = [name for name in names if not self._is_mounted(folder, name)]
         if self._row is None:

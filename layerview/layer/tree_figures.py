@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -57,6 +58,30 @@ def walk(
         for level in levels:
             if level.fd >= 0:
                 os.close(level.fd)
+
+
+def apparent_size(folder: int, *, leave_out: bytes = b"") -> int:
+    """Sum the lengths of all that is no folder, each inode once (moby, pkg/directory, Size).
+
+    What goes meanwhile does not count.
+
+    Args:
+        folder: descriptor of the folder that it is below.
+        leave_out: what names start with that do not count, nor what is in them.
+
+    Raises:
+        OSError: when something can't be read, or moved meanwhile.
+    """
+
+    def failed(_folder: int, _name: bytes, error: OSError) -> None:
+        raise error
+
+    def lost(name: bytes, _count: int) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), name)
+
+    figures = FolderFigures(failed, lambda: None, apparent=True, leave_out=leave_out)
+    walk(figures, folder, figures.read(folder), failed, lost)
+    return figures.bytes
 
 
 def _descend(

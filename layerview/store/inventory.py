@@ -205,67 +205,18 @@ def folder_size(folder: str) -> int | None:
 
     moby, pkg/directory. What goes meanwhile does not count. None where something may not be read.
     """
+    from layerview.layer.tree_figures import apparent_size
+
     try:
-        here = os.open(folder, OPEN_FOLDER)
+        fd = os.open(folder, OPEN_FOLDER)
     except OSError:
         return None
-    total = _Total()
-    # By level: the folder that `..` must lead to, and the sub-folders that wait.
-    above: list[tuple[int, int]] = []
     try:
-        waiting = [total.add(here)]
-        while True:
-            while waiting[-1]:
-                with suppress(FileNotFoundError, NotADirectoryError):
-                    below = os.open(waiting[-1].pop(), OPEN_FOLDER, dir_fd=here)
-                    above.append(_identity(here))
-                    os.close(here)
-                    here = below
-                    waiting.append(total.add(here))
-            waiting.pop()
-            if not waiting:
-                return total.bytes
-            up = os.open(b"..", OPEN_FOLDER, dir_fd=here)
-            os.close(here)
-            here = up
-            if _identity(here) != above.pop():
-                return None  # moved meanwhile: who knows where to
+        return apparent_size(fd)
     except OSError:
         return None
     finally:
-        os.close(here)
-
-
-class _Total:
-    """Bytes of files, those of an inode with several names once."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-        self._seen: set[tuple[int, int]] = set()
-
-    def add(self, folder: int) -> list[bytes]:
-        """Add the files of a folder; return the names of its sub-folders."""
-        found = []
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                try:
-                    state = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                if stat.S_ISDIR(state.st_mode):
-                    found.append(os.fsencode(entry.name))
-                    continue
-                if state.st_nlink > 1:
-                    if (state.st_dev, state.st_ino) in self._seen:
-                        continue
-                    self._seen.add((state.st_dev, state.st_ino))
-                self.bytes += state.st_size
-        return found
-
-
-def _identity(fd: int) -> tuple[int, int]:
-    state = os.fstat(fd)
-    return state.st_dev, state.st_ino
+        os.close(fd)
 
 
 def _sizes(paths: Sequence[bytes]) -> int:

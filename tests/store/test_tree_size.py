@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from layerview.drivers import mounts
+from layerview.drivers.base import folder_size
 from layerview.errors import Cancelled
 from layerview.layer import folder_figures
 from layerview.store.tree_size import MOST_PROBLEMS, Meter, Size
@@ -343,3 +344,34 @@ def test_problems_are_bounded(tmp_path: Path, way: str, monkeypatch: pytest.Monk
     assert len(meter.problems) == MOST_PROBLEMS
     assert all(line.isprintable() for line in meter.problems)
     assert found.bytes == du(tmp_path)
+
+
+@settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(steps)
+def test_lengths_are_summed_as_docker_sums_them(
+    way: str, tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, bytes, int]]
+) -> None:
+    root = tmp_path_factory.mktemp("any")
+    grow(root, steps)
+    lengths = {}
+    for folder, _, names in os.walk(os.fsencode(root)):
+        for state in (os.lstat(os.path.join(folder, name)) for name in names):
+            lengths[state.st_ino] = state.st_size
+        for name in os.listdir(folder):
+            if os.path.islink(path := os.path.join(folder, name)):
+                lengths[os.lstat(path).st_ino] = os.lstat(path).st_size
+    assert folder_size(str(root)) == sum(lengths.values())
+
+
+def test_what_is_left_out_of_the_lengths_does_not_count(tmp_path: Path, way: str) -> None:
+    for name in ("a/b", ".wh..wh.plnk"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "f").write_bytes(b"x" * 7)
+    (tmp_path / "a" / ".wh.gone").write_bytes(b"y")
+    assert folder_size(str(tmp_path), leave_out=b".wh.") == 7
+    with pytest.raises(FileNotFoundError):
+        folder_size(str(tmp_path / "none"))
