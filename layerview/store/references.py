@@ -116,7 +116,7 @@ class Records:
         self._intents_known = True
         self.removals: set[str] = set()
         """Containers that are being removed there."""
-        if self.is_own:
+        if self.is_own or not self._is_surely_others():
             self._read_own()
         found = dict.fromkeys([*root.drivers(), *drivers])
         self.drivers = {driver: References(driver) for driver in found}
@@ -134,6 +134,15 @@ class Records:
             self.problems.append(self.cache.problem)
         for each in records:
             each.refer(self.drivers[each.layout.driver])
+
+    def _is_surely_others(self) -> bool:
+        """Whether it is certain that layerview did not make the data root."""
+        try:
+            return self.files.text(os.path.join(self.own, "version")) is None
+        except LayerviewError as error:
+            self._intents_known = False
+            self.problems.append(str(error))
+            return False
 
     def _read_own(self) -> None:
         for _ in range(_TRIES):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import stat
@@ -53,6 +54,9 @@ def root() -> Iterator[Path]:
             (root / "vfs/dir" / id / name).write_bytes(b"x" * 5000)
             if name == "cached":
                 build_caches.write(root, {"c" * 25: {"committed": id}})
+        (root / "vfs/dir" / ("9" * 64)).mkdir()
+        intent = {"why": "load", "driver": "vfs", "ids": ["9" * 64]}
+        (root / "layerview/intents/1").write_text(json.dumps(intent))
         (root / "network/files").mkdir(parents=True)
         (root / "network/files/local-kv.db").touch()
         (root / "volumes/v/_data").mkdir(parents=True)
@@ -107,8 +111,8 @@ def test_whatever_may_not_be_read_makes_no_orphan_and_is_said(root: Path) -> Non
         assert found.total_bytes <= whole.total_bytes
         for part in found.parts:
             assert part.bytes <= sizes.get(part.path, 0) or not sizes.get(part.path), path
-        read = path.is_dir() or path.name in ("cache-id", "mount-id", "parent", "snapshots.db")
-        if read:
+        records = ("cache-id", "mount-id", "parent", "snapshots.db", "version", "1")
+        if path.is_dir() or path.name in records:
             assert found.problems, path
             assert all(str(root) in line for line in found.problems), found.problems
     assert tried > 40
