@@ -36,6 +36,8 @@ _IS_BUCKET = 0x01
 _MAX_DEPTH = 64
 """Pages above a leaf, and buckets in buckets; a tree that fits in memory is never so deep."""
 _PAGE_SIZES = tuple(1 << bits for bits in range(9, 18))
+_MOST_VISITS = 8
+"""How often every page may be looked at: each time that a bucket is gone through."""
 _TRIES = 50
 _PAUSE = 0.01
 """Seconds between two tries, while transactions end faster than the file is read."""
@@ -145,6 +147,8 @@ class Database:
         self._name = printable(name)
         self._data = b""
         self._meta: _Meta | None = None
+        self._visited = 0
+        """Pages that were looked at; buckets that share them would have no end."""
         state = os.fstat(fd)
         if not stat.S_ISREG(state.st_mode):
             raise FormatError(f"{self._name} is no file")
@@ -252,6 +256,9 @@ class Database:
             raise self.damage(f"page {number} lies outside")
         said, flags, count, over = _PAGE.unpack_from(self._data, at)
         end = at + (over + 1) * size
+        self._visited += over + 1
+        if self._visited > _MOST_VISITS * self._meta.pages:
+            raise self.damage("buckets share pages")
         if said != number or number + over >= self._meta.pages or end > len(self._data):
             raise self.damage(f"page {number} is another one")
         return self._data[at:end], flags, count

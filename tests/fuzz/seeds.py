@@ -13,7 +13,7 @@ from layerview.layer.build import build_index
 from layerview.layer.packing import pack
 from layerview.layer.tar import RawEntries, scan
 from layerview.layer.windows import StreamWindow
-from tests.support import archives, tars
+from tests.support import archives, bolts, tars
 
 CORPUS = Path(__file__).parent / "corpus"
 K = b"k" * 100
@@ -135,6 +135,25 @@ def packed() -> dict[str, bytes]:
     return found
 
 
+def databases() -> dict[str, bytes]:
+    """What BuildKit notes: its snapshots, its records, in small pages so that there are several."""
+    ids = [letter * 25 for letter in "abcd"]
+    snapshots: bolts.Tree = {
+        ids[0].encode(): {b"committed": ids[1].encode(), b"chainid": b"sha256:" + b"1" * 64},
+        ids[1].encode(): {b"iscommitted": b"", b"parent": b""},
+        b"sha256:" + b"2" * 64: {},
+    }
+    values = {b"cache.description": b'{"value":"RUN x"}', b"cache.createdAt": b'{"value":17}'}
+    records: bolts.Tree = {id.encode(): {**values, b"cache.parent": b'""'} for id in ids}
+    many: bolts.Tree = {b"%03d" % number: b"x" * number for number in range(40)}
+    return {
+        "snapshots": bolts.database(snapshots, 512),
+        "records": bolts.database({b"_main": records, b"_index": {b"a::b": b""}}, 512),
+        "no-inline": bolts.database({b"_main": records}, 512, inline=False),
+        "branches": bolts.database({b"_main": many, b"long": b"y" * 3000}, 512),
+    }
+
+
 class _Whole:
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -152,6 +171,7 @@ SEEDS = {
     "pax": records,
     "sparse": records,
     "cache": packed,
+    "bolt": databases,
 }
 """Where each target's inputs come from."""
 FORMS = {
@@ -162,6 +182,7 @@ FORMS = {
     "pax": "pax",
     "sparse": "pax",
     "cache": "bytes",
+    "bolt": "bytes",
 }
 
 

@@ -31,13 +31,17 @@ from layerview.oci.fields import load_json
 from layerview.oci.manifest import parse_manifest
 from layerview.sources.loading import ImageContents, load_layers
 from layerview.sources.resolve import SeveralImages, open_image
+from layerview.store.bolt import Bucket, Database
+from layerview.store.build_cache import BuildCache
+from layerview.store.data_root import DataRoot
+from layerview.store.layout import is_driver_id
 from layerview.text import printable
 from layerview.view.changes import measure_changes, walk_layer
 from layerview.view.extract import extract
 from layerview.view.resolve import resolve
 from layerview.view.union import UnionView
 from layerview.view.waste import measure as measure_waste
-from tests.support import tars
+from tests.support import bolts, tars
 from tests.support.archives import Layer, docker_members, image, tar_bytes
 from tests.support.trees import remove, snapshot
 
@@ -336,6 +340,29 @@ def fuzz_cache(data: bytes, place: Path) -> None:
         assert pack(found.index) == pack(read.index), "a damaged index was taken"
 
 
+def fuzz_bolt(data: bytes, place: Path) -> None:
+    """A build cache is known, or it is said why not; what it names may become part of a path."""
+    for raw in (data, bolts.sealed(data)):
+        for folder in ("image", "buildkit"):
+            (place / folder).mkdir(exist_ok=True)
+        for name in ("snapshots.db", "metadata_v2.db"):
+            (place / "buildkit" / name).write_bytes(raw)
+        cache = BuildCache.read(DataRoot(str(place)))
+        assert "\n" not in cache.problem
+        assert all(is_driver_id(id) for id in cache.driver_ids)
+        for record in cache.records:
+            printable(record.id)
+            printable(record.description)
+        with open(place / "buildkit/snapshots.db", "rb") as file, suppress(LayerviewError):
+            _walk(Database(file.fileno(), "it.db").root)
+
+
+def _walk(bucket: Bucket) -> None:
+    for _, value in bucket.items():
+        if isinstance(value, Bucket):
+            _walk(value)
+
+
 TARGETS: dict[str, Target] = {
     "tar": fuzz_tar,
     "image": fuzz_image,
@@ -344,4 +371,5 @@ TARGETS: dict[str, Target] = {
     "sparse": fuzz_sparse,
     "extract": fuzz_extract,
     "cache": fuzz_cache,
+    "bolt": fuzz_bolt,
 }

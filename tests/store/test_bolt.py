@@ -130,7 +130,7 @@ def _raw(flags: int, count: int, body: bytes, *, over: int = 0, number: int = FI
         (_raw(LEAF, 2, bolts.leaf([(0, b"a", b""), (0, b"a", b"")])), "out of order"),
         (_raw(LEAF, 1, bolts.leaf([(1, b"a", b"")])), "a bucket that is none"),
         (_raw(LEAF, 1, bolts.leaf([(1, b"a", bytes(16))])), "a bucket without a page"),
-        (_raw(LEAF, 1, bolts.leaf([(1, b"a", struct.pack("=QQ", FIRST, 0))])), "none"),
+        (_raw(LEAF, 1, bolts.leaf([(1, b"a", struct.pack("=QQ", FIRST, 0))])), "share pages"),
     ],
 )
 def test_hostile_pages_are_damage_said_in_a_line(data: bytes, said: str) -> None:
@@ -164,6 +164,14 @@ def test_a_bomb_of_shared_pages_ends() -> None:
     metas = [bolts.meta(at, root=FIRST, pages=FIRST + 30, transaction=2) for at in (0, 1)]
     with pytest.raises(DamageError):
         _read(b"".join(metas) + bytes(4096) + b"".join(pages))
+
+
+def test_a_bomb_of_shared_buckets_ends() -> None:
+    """Every bucket of a page is that page itself."""
+    here = struct.pack("=QQ", FIRST, 0)
+    below = bolts.leaf([(1, b"%c" % key, here) for key in range(1, 90)])
+    with pytest.raises(DamageError, match="buckets share pages"):
+        _read(_raw(LEAF, 89, below))
 
 
 def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:

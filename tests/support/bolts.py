@@ -135,3 +135,13 @@ def branch(below: Sequence[tuple[bytes, int]]) -> bytes:
 def database(tree: Tree, page_size: int = 4096, *, inline: bool = True) -> bytes:
     """Return a database that holds buckets and values."""
     return Writer(page_size, inline=inline).finish(tree)
+
+
+def sealed(data: bytes) -> bytes:
+    """Give the meta pages of a damaged database right checksums, so that it is looked into."""
+    found = bytearray(data)
+    size = struct.unpack_from("=I", found, 24)[0] if len(found) >= 28 else 0
+    for at in (0, size):
+        if at + 80 <= len(found):
+            struct.pack_into("=Q", found, at + 72, checksum(bytes(found[at + 16 : at + 72])))
+    return bytes(found)
