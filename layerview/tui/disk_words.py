@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from layerview.sizes import format_size
 from layerview.text import printable
-from layerview.tui.disk_model import SHARED, Disk, Row
+from layerview.tui.disk_model import SHARED, Disk
+from layerview.tui.disk_rows import Row
 from layerview.tui.widgets.chrome import Piece, muted, plain, strong
 from layerview.tui.words import count_of
 

@@ -7,12 +7,7 @@ import tempfile
 from pathlib import Path
 
 from layerview.tui.disk_model import Disk
-from layerview.tui.disk_reader import (
-    read_containers,
-    read_images,
-    read_lines,
-    read_parts,
-)
+from layerview.tui.disk_told import read_containers, read_images, read_lines, read_parts
 from tests.support.container_lab import Lab, busybox_layer
 from tests.tui.disk_talk import talking
 

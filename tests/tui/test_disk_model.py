@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerview.store.account import KINDS, Part
-from layerview.tui.disk_model import SHARED, SORTS, Disk, Folder, Found, Row, in_order
-from layerview.tui.disk_reader import (
+from layerview.tui.disk_model import SHARED, SORTS, Disk, in_order
+from layerview.tui.disk_rows import Folder, Found, Row
+from layerview.tui.disk_told import (
     read_containers,
     read_found,
     read_images,

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from layerview.tui.disk_model import Disk, Found
-from layerview.tui.disk_reader import (
+from layerview.tui.disk_model import Disk
+from layerview.tui.disk_rows import Found
+from layerview.tui.disk_told import (
     read_containers,
     read_found,
     read_images,

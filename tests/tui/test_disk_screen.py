@@ -12,7 +12,7 @@ from layerview.errors import LayerviewError
 from layerview.oci.digest import Digest
 from layerview.tui.app import LayerviewApp
 from layerview.tui.disk_places import DiskRoot, merged
-from layerview.tui.disk_reader import read_images
+from layerview.tui.disk_told import read_images
 from layerview.tui.screens.choose import ChooseImage
 from layerview.tui.screens.confirm import Confirm
 from layerview.tui.screens.disk import DiskScreen

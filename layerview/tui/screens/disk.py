@@ -13,8 +13,9 @@ from layerview.oci.digest import Digest
 from layerview.sizes import format_size
 from layerview.text import printable
 from layerview.tui.cells import fit_start
-from layerview.tui.disk_model import SORTS, Row, StackLayer, in_order
+from layerview.tui.disk_model import SORTS, Disk, in_order
 from layerview.tui.disk_places import DiskRoot, merged, roots_here
+from layerview.tui.disk_rows import Row, StackLayer
 from layerview.tui.disk_words import fate_words, orphans_words, place_words, safe_way
 from layerview.tui.screens.disk_work import EVERY, DiskWork
 from layerview.tui.widgets.chrome import (
@@ -59,6 +60,9 @@ class DiskScreen(DiskWork):
         self.sort = "size"
         self.needle = ""
         self._asked_engines = False
+        self._known_hues: dict[str, int | None] = {}
+        self._hued: tuple[Disk, bool, int] | None = None
+        """Of what the hues are known."""
 
     def compose(self) -> ComposeResult:
         """Lay out the list and what is known of one row."""
@@ -179,17 +183,20 @@ class DiskScreen(DiskWork):
 
     def _hues(self) -> dict[str, int | None]:
         """Return the hues of all layers, by ChainID, as the other screens have them."""
-        known = {part.id: part.bytes for part in self.disk.of_kind("image_layer")}
-        hues: dict[str, int | None] = {}
-        for image in self.disk.images:
-            stack = [
-                (Digest.parse(layer.chain_id), known.get(layer.cache_id, 0))
-                for layer in image.layers
-            ]
-            chosen = self.app.hues.assign(stack)
-            for layer, hue in zip(image.layers, chosen, strict=True):
-                hues.setdefault(layer.chain_id, hue)
-        return hues
+        disk = self.disk
+        known = (disk, disk.done, len(disk.images))
+        if known != self._hued:
+            sizes = {part.id: part.bytes for part in disk.of_kind("image_layer")}
+            self._hued, self._known_hues = known, {}
+            for image in disk.images:
+                stack = [
+                    (Digest.parse(layer.chain_id), sizes.get(layer.cache_id, 0))
+                    for layer in image.layers
+                ]
+                chosen = self.app.hues.assign(stack)
+                for layer, hue in zip(image.layers, chosen, strict=True):
+                    self._known_hues.setdefault(layer.chain_id, hue)
+        return self._known_hues
 
     @on(DiskTable.Resized)
     def _show_heads(self) -> None:

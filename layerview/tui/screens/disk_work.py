@@ -11,11 +11,11 @@ from textual.screen import Screen
 
 from layerview.errors import LayerviewError
 from layerview.text import printable
-from layerview.tui.disk_model import Disk, Folder
+from layerview.tui.disk_model import Disk
 from layerview.tui.disk_places import DiskRoot, roots_of_engines
-from layerview.tui.disk_reader import (
-    DiskReader,
-    Document,
+from layerview.tui.disk_reader import DiskReader, Document
+from layerview.tui.disk_rows import Folder
+from layerview.tui.disk_told import (
     read_containers,
     read_found,
     read_images,

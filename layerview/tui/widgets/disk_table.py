@@ -13,7 +13,7 @@ from layerview.sizes import format_size
 from layerview.text import printable
 from layerview.tui.bars import share_of
 from layerview.tui.cells import Line, fit, fit_start
-from layerview.tui.disk_model import Row
+from layerview.tui.disk_rows import Row
 from layerview.tui.glyphs import UNICODE, Glyphs
 from layerview.tui.widgets.row_list import RowList
 
