@@ -9,6 +9,7 @@ from layerview.text import printable
 from layerview.tui.disk_reader import Document
 from layerview.tui.disk_rows import Found, StockContainer, StockImage, StockLayer
 
+
 def read_parts(told: object) -> list[Part]:
     """Read parts of an account as they were told, whatever they are."""
     return [
