@@ -20,6 +20,10 @@ _OWN_WORK = {
 }
 """Folders of layerview's own corner whose entries pass."""
 
+_JSON = "-json.log"
+"""Behind a container's ID: its log, and, with numbers behind, the older ones."""
+_LOGS = ("local-logs", "container-cached.log")
+
 
 class Rooms:
     """Measures the folders of a data root that all drivers share."""
@@ -60,17 +64,20 @@ class Rooms:
                     "metadata", path, self._ledger.meter.tree(path), owner, owners=(owner,), id=id
                 )
                 return
-            own, logs, kept = folder.own, NOTHING, ""
+            own = folder.own
+            logs: dict[str, tuple[str, Size]] = {}
+            """By how their names begin: the first file, and what all take."""
             for name in folder.names():
                 size = folder.entry(name)
-                if name.startswith((f"{id}-json.log", "local-logs", "container-cached.log")):
-                    logs = added(logs, size)
-                    kept = min(kept or name, name)
+                start = next(filter(name.startswith, (f"{id}{_JSON}", *_LOGS)), "")
+                if start:
+                    first, before = logs.get(start, (name, NOTHING))
+                    logs[start] = (first, added(before, size))
                 else:
                     own = added(own, size)
-            if kept:
-                where = os.path.join(path, kept)
-                self._ledger.add("log", where, logs, owner, owners=(owner,), id=id)
+            for first, size in logs.values():
+                where = os.path.join(path, first)
+                self._ledger.add("log", where, size, owner, owners=(owner,), id=id)
             self._ledger.add("metadata", path, own, owner, owners=(owner,), id=id)
 
     def volumes(self, path: str) -> None:

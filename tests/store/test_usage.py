@@ -58,7 +58,7 @@ def taken(root: Path) -> Account:
     found = account(DataRoot(str(root)))
     assert found.total_bytes == du(root)
     assert {part.kind for part in found.parts} <= set(KINDS)
-    paths = [part.path for part in found.parts if part.kind != "log"]
+    paths = [part.path for part in found.parts]
     assert len(paths) == len(set(paths))
     assert all(os.path.lexists(part.path) for part in found.parts)
     return found
@@ -126,17 +126,19 @@ def test_containers_have_layers_logs_and_volumes(root: Path, driver: str) -> Non
     document["MountPoints"] = {"/v": {"Name": "used", "Destination": "/v", "Driver": "local"}}
     config.write_text(json.dumps(document))
     found = taken(root)
-    for kind in ("container_layer", "init_layer", "log"):
+    for kind in ("container_layer", "init_layer"):
         part = only(found.of(kind))
         assert part.owners == ("one",)
         assert part.name == "one"
     assert only(found.of("container_layer")).id == made.mount_id
     assert only(found.of("init_layer")).id == f"{made.mount_id}-init"
-    log = only(found.of("log"))
-    assert log.bytes == sum(
-        du(path) for path in folder.iterdir() if "log" in path.name and path.suffix != ".lock"
-    )
-    assert log.id == made.id
+    logs = {part.path: part.bytes for part in found.of("log")}
+    plain, older = folder / f"{made.id}-json.log", folder / f"{made.id}-json.log.1"
+    local = folder / "local-logs"
+    assert logs == {str(plain): du(plain) + du(older), str(local): du(local)}
+    assert {(part.owners, part.name, part.id) for part in found.of("log")} == {
+        (("one",), "one", made.id)
+    }
     volumes = {part.name: (part.owners, part.note) for part in found.of("volume")}
     assert volumes == {"used": (("one",), ""), "free": ((), "no container mounts it")}
     kept = [part for part in found.of("metadata") if part.owners == ("one",)]
