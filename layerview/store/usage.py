@@ -249,6 +249,7 @@ class _Accounting:
         """Find out what those folders are that the first reading knows nobody for."""
         if not self._held:
             return
+        self._progress.step("looking again at what nobody refers to", 0, None)
         engine = find_engine(self._root.path)
         if engine is None and self._engine is not None:
             engine = self._engine  # it may have changed something before it ended
