@@ -19,6 +19,7 @@ from layerview.sources.several import open_all
 from layerview.store.account import Account
 from layerview.store.area import Area
 from layerview.store.data_root import DataRoot
+from layerview.store.engine import find_engine
 from layerview.store.usage import account
 from layerview.transfer.load import load
 from tests.support import archives, build_caches, containers, tars
@@ -133,3 +134,20 @@ def test_a_layer_that_may_not_be_read_whole_is_marked(root: Path) -> None:
     assert not part.complete
     assert all(one.complete for one in found.parts if one is not part)
     assert found.problems == (f"{inner} may only be read by its owner",)
+
+
+def test_an_engine_may_hold_what_can_not_be_read(root: Path) -> None:
+    """So that what was made just now may be its own."""
+    database = root / "network/files/local-kv.db"
+    database.chmod(0o600)
+    try:
+        with nobody():
+            held = find_engine(str(root))
+            found = account(DataRoot(str(root)))
+    finally:
+        database.chmod(0o644)
+    assert held is not None
+    assert held.start is None
+    assert found.engine == held.name == "an engine, perhaps"
+    assert not found.of("orphan")
+    assert any("nothing refers to it yet" in part.note for part in found.of("temporary"))
