@@ -6,9 +6,8 @@ import secrets
 import shutil
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from layerview.store import orphans
 from layerview.store.account import Part
 from layerview.store.data_root import DataRoot
 from layerview.store.engine import find_engine
+from layerview.store.tree_size import Meter, Size
 from layerview.store.usage import account
 from tests.support import build_caches
 
@@ -203,32 +203,40 @@ def test_layers_of_an_image_that_was_deleted_just_now_are_waited_for(root: Path)
     assert "an image or container went or came 0 s ago" in found.note
 
 
-@pytest.mark.parametrize("how", ["emptied", "unlinked", "grown"])
-def test_a_build_caches_folder_that_changes_is_no_orphan(root: Path, how: str) -> None:
+@pytest.mark.parametrize("how", ["emptied", "unlinked", "grown", "gone"])
+def test_a_build_caches_folder_that_changes_is_no_orphan(
+    root: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """BuildKit drops a record before its folder, however old that is."""
     id = folder(root, "a" * 25)
-    (root / "overlay2" / id / "link").write_text("LINK")
+    place = root / "overlay2" / id
+    (place / "link").write_text("LINK")
     (root / "overlay2" / "l" / "LINK").symlink_to(f"../{id}/diff")
-    for number in range(40):
-        (root / "overlay2" / id / "diff" / str(number)).mkdir()
     build_caches.write(root, {"b" * 25: {"committed": "c" * 25}})
+    measure, looks = Meter.tree, 0
 
-    def change() -> None:
-        if how == "unlinked":
-            time.sleep(0.1)
+    def tree(meter: Meter, path: str | bytes) -> Size:
+        nonlocal looks
+        looks += path == str(place)
+        if looks == 2 and how == "emptied":
+            (place / "diff" / "f").unlink()
+        elif looks == 2 and how == "unlinked":
             (root / "overlay2" / "l" / "LINK").unlink()
-            return
-        for number in range(40):
-            place = root / "overlay2" / id / "diff" / str(number)
-            if how == "emptied":
-                place.rmdir()
-            else:
-                (place / "f").write_bytes(b"y" * 5000)
-            time.sleep(0.02)
+        elif looks == 2 and how == "grown":
+            (place / "diff" / "g").write_bytes(b"y" * 5000)
+        elif looks == 2:
+            shutil.rmtree(place)
+        return measure(meter, path)
 
-    with engine(root), _beside(change):
-        assert judged(root)[id].note == "it is being changed: look again"
-    assert judged(root)[id].kind == "orphan"
+    monkeypatch.setattr(Meter, "tree", tree)
+    with engine(root):
+        found = judged(root)
+        assert looks == 2
+        if how == "gone":
+            assert id not in found
+            return
+        assert found[id].note == "it is being changed: look again"
+        assert judged(root)[id].kind == "orphan"
 
 
 def test_a_record_that_appears_while_it_is_measured_is_heeded(
@@ -312,13 +320,3 @@ def test_links_in_the_place_of_records_are_not_followed(root: Path, tmp_path: Pa
     (outside / "cache-id").write_text(id := folder(root))
     (root / RECORDS / "sha256" / ("5" * 64)).symlink_to(outside)
     assert judged(root)[id].kind == "other"
-
-
-@contextmanager
-def _beside(work: Callable[[], None]) -> Iterator[None]:
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
