@@ -24,7 +24,7 @@ def place_words(row: Row) -> Groups:
     return groups
 
 
-def fate_words(disk: Disk, row: Row, *, own: bool, binary: bool) -> Groups:
+def fate_words(disk: Disk, row: Row, *, own: bool, binary: bool, brief: bool = False) -> Groups:
     """Say what deleting a row would free, and how that is done without harm.
 
     Args:
@@ -32,11 +32,13 @@ def fate_words(disk: Disk, row: Row, *, own: bool, binary: bool) -> Groups:
         row: one of it.
         own: whether the root is layerview's to change.
         binary: sizes in KiB and MiB.
+        brief: whether there is little room.
     """
     groups: Groups = []
     if row.frees is not None:
         freed = format_size(row.frees, binary=binary)
-        groups.append([muted("deleting it frees "), strong(freed), muted(_used_by(disk, row))])
+        verb = "frees " if brief else "deleting it frees "
+        groups.append([muted(verb), strong(freed), muted(_used_by(disk, row))])
     if row.grown:
         more, size = "grew by", format_size(abs(row.grown), binary=binary)
         if row.grown < 0:

@@ -68,8 +68,12 @@ async def test_enter_goes_from_an_image_to_its_layers_to_their_files_and_backspa
         await pilot.press("enter")
         await until(pilot, lambda: reader.asked[-1]["path"] == f"{ROOT}/overlay2/app/static")
         assert "shop/web:7.2 ▸ COPY app/ /srv/app/ ▸ static" in screen_text(app)
-        for expected in ("static", "COPY app/ /srv/app/", "shop/web:7.2"):
-            await pilot.press("backspace")
+        for key, expected in (
+            ("backspace", "static"),
+            ("left", "COPY app/ /srv/app/"),
+            ("h", "shop/web:7.2"),
+        ):
+            await pilot.press(key)
             assert table.current is not None
             assert table.current.name == expected
         await pilot.press("backspace")

@@ -43,7 +43,6 @@ class DiskScreen(DiskWork):
     CSS_PATH = "../styles/disk.tcss"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("backspace,left,h", "out", "out", key_display="Bksp", id="disk.out"),
         Binding("slash", "filter", "filter", key_display="/", id="disk.filter"),
         Binding("s", "sort", "sort", id="disk.sort"),
         Binding("p", "root", "another root", id="disk.root"),
@@ -249,7 +248,8 @@ class DiskScreen(DiskWork):
         self._show_stack(row)
         self.query_one("#place", SubjectRow).show(place_words(row))
         fate = self.query_one("#fate", SubjectRow)
-        fate.show(fate_words(self.disk, row, own=self.own, binary=binary))
+        brief = self.has_class("-narrow")
+        fate.show(fate_words(self.disk, row, own=self.own, binary=binary, brief=brief))
 
     def _show_stack(self, row: Row) -> None:
         """Show what an image or container lies on, where there is room."""

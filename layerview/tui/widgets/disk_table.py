@@ -74,7 +74,11 @@ deleting frees. **▲** marks folders that nothing refers to, **~** what grew wh
 """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,right,l", "choose", "go in", key_display="Enter", id="disk.in"),
+        Binding("enter,l", "choose", "go in", key_display="Enter", id="disk.in"),
+        Binding("backspace,h", "screen.out", "out", key_display="Bksp", id="disk.out"),
+        # In place of scrolling sideways.
+        Binding("right", "choose", "go in", show=False, id="disk.right"),
+        Binding("left", "screen.out", "out", show=False, id="disk.left"),
     ]
 
     class Resized(Message):
