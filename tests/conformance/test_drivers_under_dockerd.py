@@ -27,6 +27,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -254,7 +255,9 @@ def test_build_run_diff_commit_save(
     buildkit: str, ours: Dockerd, peer: Dockerd, own: Dockerd, tmp_path: Path
 ) -> None:
     place = context(tmp_path)
-    found, same, overlay2 = (steps(engine, buildkit, place) for engine in (ours, peer, own))
+    with ThreadPoolExecutor(3) as pool:
+        seen = pool.map(lambda engine: steps(engine, buildkit, place), (ours, peer, own))
+        found, same, overlay2 = seen
     assert found.tree == same.tree == overlay2.tree
     assert found.changes == same.changes
     assert found.configs == same.configs == overlay2.configs

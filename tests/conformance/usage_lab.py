@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ FOLDERS = {"overlay2": "overlay2", "vfs": "vfs/dir", "btrfs": "btrfs/subvolumes"
 _OWN = ("l", "backingFsBlockDev")
 """What overlay2 keeps beside them."""
 CLASSIC = "FROM base:1\nLABEL of=lab\nRUN echo one >/one\nRUN rm /one && echo two >/two\n"
+CHANGES = "head -c 700000 /dev/zero >/big; echo >/data/f; echo >/anonymous/f; rm -r /srv"
+STAYS = "head -c 100000 /dev/zero >/written; touch /ready; sleep 10000"
 KIT = """\
 # syntax is none: there is no registry
 FROM base:1
@@ -144,28 +147,28 @@ def fill(lab: Lab) -> None:
     docker("build", "--network", "none", "-q", "-t", "classic:1", "-", stdin=CLASSIC.encode())
     again = CLASSIC.replace("two", "three").encode()
     docker("build", "--network", "none", "-q", "-", stdin=again)  # without a name
-    run = ("--network", "none", "--name")
-    docker("run", *run, "stopped", "-v", "used:/data", "-v", "/anonymous", "above:1", *_sh(
-        "head -c 700000 /dev/zero >/big; echo >/data/f; echo >/anonymous/f; rm -r /srv"
-    ))  # fmt: skip
-    docker("create", *run, "created", "--hostname", "there", "classic:1", "true")
-    docker("run", *run, "talks", "base:1", *_sh(f"head -c {LOG_BYTES} /dev/zero | tr '\\0' x"))
-    docker(
-        *("run", *run, "turns", "--log-opt", "max-size=300k", "--log-opt", "max-file=3"),
-        *("base:1", *_sh("head -c 1000000 /dev/zero | tr '\\0' x")),
-    )
-    docker("run", *run, "local", "--log-driver", "local", "base:1", "echo", "local")
-    docker("run", *run, "untagged", "single:1", "touch", "/untagged")
+    docker("create", *_called("created"), "--hostname", "there", "classic:1", "true")
+    turning = ("--log-opt", "max-size=300k", "--log-opt", "max-file=3")
+    runs: list[tuple[str, ...]] = [
+        ("stopped", "-v", "used:/data", "-v", "/anonymous", "above:1", *_sh(CHANGES)),
+        ("talks", "base:1", *_sh(f"head -c {LOG_BYTES} /dev/zero | tr '\\0' x")),
+        ("turns", *turning, "base:1", *_sh("head -c 1000000 /dev/zero | tr '\\0' x")),
+        ("local", "--log-driver", "local", "base:1", "echo", "local"),
+        ("untagged", "single:1", "touch", "/untagged"),
+        ("runs", "-d", "--ipc", "shareable", "-v", "used:/data", "base:1", *_sh(STAYS)),
+    ]
+    with ThreadPoolExecutor(len(runs)) as pool:
+        list(pool.map(lambda words: docker("run", *_called(words[0]), *words[1:]), runs))
     docker("rmi", "-f", "single:1")  # only the container needs its layers
-    docker(
-        *("run", "-d", *run, "runs", "--ipc", "shareable", "-v", "used:/data"),
-        *("base:1", *_sh("head -c 100000 /dev/zero >/written; touch /ready; sleep 10000")),
-    )
     eventually(lambda: "ready" in docker("diff", "runs").decode(), "it does not run", 60)
     docker("volume", "create", "nobodys")
     lab.kit("kit")
     lab.kit("gone", size=123_000)
     docker("rmi", "gone:1")  # only the cache has it now
+
+
+def _called(name: str) -> tuple[str, ...]:
+    return "--network", "none", "--name", name
 
 
 def _sh(script: str) -> tuple[str, str, str]:
