@@ -19,7 +19,7 @@ from layerview.store.account import KINDS, Account, Part
 from layerview.store.area import Area
 from layerview.store.data_root import DataRoot
 from layerview.store.driver_homes import HOMES
-from layerview.store.intents import Intent
+from layerview.store.intents import Intent, Intents
 from layerview.store.usage import account
 from layerview.transfer.load import load
 from tests.support import archives, build_caches, containers, tars
@@ -443,3 +443,27 @@ for number in range(3):
             writer.kill()
             writer.wait()
     assert seen["temporary"]
+
+
+def test_what_a_dead_writer_left_is_temporary(root: Path, driver: str) -> None:
+    area = Area.open(str(root))
+    intents = Intents(area.own, area.scratch)
+    id = secrets.token_hex(32)
+    (home(root, driver) / id).mkdir()
+    intents.leave(intents.note(Intent("load", driver, [id])))
+    part = next(one for one in taken(root).parts if one.id == id)
+    assert part.kind == "temporary"
+    assert part.note.startswith("left of a load that was interrupted; the next command")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"why": "load", "driver": 1}'])
+def test_an_intent_that_says_nothing_makes_no_orphan_of_what_it_may_name(
+    root: Path, driver: str, text: str
+) -> None:
+    id = secrets.token_hex(32)
+    (home(root, driver) / id).mkdir()
+    (root / "layerview" / "intents" / "1").write_text(text)
+    found = taken(root)
+    part = next(one for one in found.parts if one.id == id)
+    assert part.kind == "other"
+    assert any("intents/1" in line for line in found.problems)
