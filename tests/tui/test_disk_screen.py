@@ -173,6 +173,15 @@ async def test_what_can_not_be_read_says_why_and_r_tries_again() -> None:
         await until(pilot, lambda: "old-backup" in screen_text(app))
 
 
+async def test_a_reading_that_breaks_off_says_why_beside_what_is_known() -> None:
+    broken = [stock(), {"parts": [told(PARTS[12])]}, {"error": "the process has ended"}]
+    app = app_on(ToldReader(account=broken))
+    async with app.run_test(size=SIZE) as pilot:
+        _, table = await read_disk(pilot)
+        assert "▲ the process has ended" in screen_text(app)
+        assert "old-backup" in names(table)
+
+
 async def test_what_could_not_be_read_is_told_in_rows() -> None:
     problem = f"{ROOT}/overlay2/x may only be read by its owner"
     app = app_on(ToldReader(account=[stock(), done(problems=[problem])]))

@@ -216,6 +216,8 @@ class DiskScreen(DiskWork):
             left.append(
                 [plain(fit_start(f" {glyphs.closed} ".join(names), width, glyphs.ellipsis))]
             )
+        elif self.failure and self.disk.top():
+            left.append([(f"{glyphs.waste} {self.failure}", "error", False)])
         elif self.stopped:
             left.append([("stopped", "warning", False), muted("; R reads again")])
         elif self.reading:
