@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from layerview.oci.digest import Digest
 from layerview.store.account import Account, Part
 from layerview.store.build_cache import BuildCache, CacheRecord
-from layerview.store.cache_use import listed_records
 from layerview.store.data_root import ContainerRecord, DataRoot, ImageRecord
 from layerview.store.tree_size import Meter, never
 
@@ -175,10 +174,6 @@ class Freeing:
     def whole_cache(self) -> int:
         """Return what goes with the whole build cache, as far as nobody else needs it."""
         return self._cache_bytes(self.cache.records)
-
-    def cache_rows(self) -> list[tuple[CacheRecord, int]]:
-        """Return the records that Docker lists, with what goes with each."""
-        return [(record, self.cache_record(record)) for record in listed_records(self.cache)]
 
     # -- layers -------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from layerview.store.build_cache import BuildCache
+from layerview.store.cache_use import listed_records
 from layerview.store.data_root import DataRoot
 from layerview.store.freeing import Freeing
 from layerview.store.usage import account
@@ -247,7 +248,8 @@ def test_as_much_is_freed_as_was_said(lab: Lab) -> None:
     # The build cache has all that this image is made of, and frees nothing that an image has.
     assert freed.check(image(freed.before(), "kit:1"), "rmi", "kit:1") < 100_000
     # A single record that nothing lies on, then all.
-    rows = {record.id: size for record, size in freed.before().cache_rows()}
+    now = freed.before()
+    rows = {one.id: now.cache_record(one) for one in listed_records(now.cache)}
     id = max(rows, key=lambda id: rows[id])
     assert freed.check(rows[id], "builder", "prune", "-af", "--filter", f"id={id}") > 500_000
     assert freed.check(freed.before().whole_cache(), "builder", "prune", "-af") > 200_000

@@ -11,6 +11,7 @@ import pytest
 from layerview.oci.digest import Digest
 from layerview.store.account import Account, Part
 from layerview.store.build_cache import CacheRecord
+from layerview.store.cache_use import listed_records
 from layerview.store.data_root import DataRoot
 from layerview.store.freeing import Freeing
 from layerview.store.usage import account
@@ -160,7 +161,7 @@ def _folder(root: Path, id: str, size: int) -> None:
 
 
 def _rows(said: Freeing) -> dict[str, int]:
-    return {record.id: size for record, size in said.cache_rows()}
+    return {one.id: said.cache_record(one) for one in listed_records(said.cache)}
 
 
 def test_a_record_of_the_cache_frees_its_folder_unless_another_lies_on_it(
