@@ -18,7 +18,7 @@ from layerview.store.freeing import Freeing
 from layerview.store.inventory import Inventory
 from layerview.store.safe_ways import SafeWays
 from layerview.store.tree_size import Child, Meter
-from layerview.text import decode
+from layerview.text import decode, encode
 
 if TYPE_CHECKING:
     from layerview.store.account import Account
@@ -30,6 +30,7 @@ _EVERY = 0.15
 """Seconds between two answers while something is being read."""
 _MOST_CACHED = 500
 """Records of the build cache of which it is told what goes with each, the largest."""
+_JSON_LOG = "-json.log"
 MOST_ENTRIES = 5_000
 """Of one folder that are told one by one, the largest."""
 
@@ -223,10 +224,18 @@ def _sizes(root: str, paths: list[str], answer: Answer) -> None:
 def _measured(root: str, paths: list[str]) -> Iterator[tuple[str, int]]:
     """Measure each by itself; what is gone meanwhile has no bytes."""
     for path in paths:
-        if os.path.lexists(path):
-            yield path, Meter(root).tree(path).bytes
-        else:
+        folder, name = os.path.split(path)
+        before, log, _ = name.partition(_JSON_LOG)
+        meter = Meter(root)
+        if not os.path.lexists(path):
             yield path, 0
+        elif log:
+            # The log's older files are one thing with it, as in the account.
+            start = encode(before + log)
+            found = (child for child in meter.children(folder) if child.name.startswith(start))
+            yield path, sum(child.size.bytes for child in found)
+        else:
+            yield path, meter.tree(path).bytes
 
 
 def _text(request: Mapping[str, object], key: str) -> str:

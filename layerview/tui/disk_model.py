@@ -321,8 +321,8 @@ class Disk:
             part.path,
             (part,),
             writable=part.kind == "container_layer",
-            # An empty folder is one entry, and a file is.
-            opens=part.entries > 1,
+            # An empty folder is one entry, and a file is; of a log's files the first is named.
+            opens=part.entries > 1 and not (part.kind == "log" and ".log" in part.path),
             entries=part.entries,
             frees=self.frees.get(f"part:{part.kind}:{part.path}"),
             grown=self._growth(part),

@@ -159,6 +159,15 @@ def test_sizes_are_told_again_and_what_went_has_none(tmp_path: Path) -> None:
     assert second["sizes"] == {str(log): du(log), str(tmp_path / "gone"): 0}
 
 
+def test_a_log_is_measured_with_its_older_files(tmp_path: Path) -> None:
+    for name, size in (("ab-json.log.1", 50_000), ("ab-json.log", 9_000), ("other", 70_000)):
+        (tmp_path / name).write_bytes(b"x" * size)
+    logs = [str(tmp_path / name) for name in ("ab-json.log.1", "ab-json.log")]
+    with talking() as talk:
+        [answer] = talk.ask("sizes", root=str(tmp_path), paths=logs)
+    assert answer["sizes"] == dict.fromkeys(logs, sum(map(du, logs)))
+
+
 def test_what_can_not_be_read_says_why(tmp_path: Path) -> None:
     with talking() as talk:
         [answer] = talk.ask("account", root=str(tmp_path))

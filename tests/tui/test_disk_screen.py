@@ -197,7 +197,8 @@ async def test_what_grows_while_one_looks_is_marked_and_counted() -> None:
     sizes: dict[str, int] = {}
 
     def measured(words: Mapping[str, Any]) -> list[dict[str, object]]:
-        return [{"done": True, "sizes": {path: sizes.get(path, 100) for path in words["paths"]}}]
+        known = {part.path: part.bytes for part in PARTS} | sizes
+        return [{"done": True, "sizes": {path: known[path] for path in words["paths"]}}]
 
     app = app_on(ToldReader(sizes=measured))
     async with app.run_test(size=SIZE) as pilot:
@@ -205,7 +206,7 @@ async def test_what_grows_while_one_looks_is_marked_and_counted() -> None:
         screen.look_at_growth()
         await pilot.pause()
         assert not any(row.grown for row in table.rows)
-        sizes[PARTS[9].path] = 100 + 5_000_000
+        sizes[PARTS[9].path] = PARTS[9].bytes + 5_000_000
         screen._look_again = 0
         screen.look_at_growth()
         await until(pilot, lambda: "+5.0 MB" in screen_text(app))

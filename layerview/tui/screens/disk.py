@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 from textual import events, on
@@ -348,6 +349,7 @@ class DiskScreen(DiskWork):
         def answer(path: str | None) -> None:
             if path is None:
                 return
+            path = os.path.abspath(path)
             root = next((one for one in self.roots if one.path == path), DiskRoot("root", path))
             self.roots = merged(self.roots, [root])
             self.app.disk_root = root

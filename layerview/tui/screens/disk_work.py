@@ -130,7 +130,7 @@ class DiskWork(TellsFailures, Screen[None], Bare):
         """Read a root; what was known of another goes."""
         self.stop()
         if self.root != root:
-            self.disk = Disk()
+            self.disk, self.own = Disk(), False
         self.root, self.failure, self.stopped = root, "", False
         self.disk.folders.clear()
         self._first_sizes.clear()
@@ -146,10 +146,12 @@ class DiskWork(TellsFailures, Screen[None], Bare):
         """Read a folder, unless that is done or under way."""
         if path in self.disk.folders:
             return
-        self.disk.folders[path] = Folder()
+        folder = self.disk.folders[path] = Folder()
         number = self._ask("folder", path=path)
         if number:
             self._folders[number] = path
+        else:
+            folder.done, folder.problem = True, self.failure
 
     def stop(self) -> None:
         """Read no further."""
@@ -249,8 +251,10 @@ class DiskWork(TellsFailures, Screen[None], Bare):
     def _grew(self, sizes: dict[str, int]) -> None:
         now = time.monotonic()
         self._look_again = now + max(0.0, (now - self._asked_at) / MOST_TIME - EVERY)
+        logs = {part.path: part.bytes for part in self.disk.of_kind("log")}
         for path, size in sizes.items():
-            grown = size - self._first_sizes.setdefault(path, size)
+            # A log's bytes are nobody else's; elsewhere files may count in another part as well.
+            grown = size - self._first_sizes.setdefault(path, logs.get(path, size))
             if grown:
                 self.disk.grown[path] = grown
             else:
