@@ -7,6 +7,7 @@ import select
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 
 from layerview.watch import fanotify
 from layerview.watch.events import Copying
@@ -25,6 +26,8 @@ _STEP = 0.02
 """Seconds between two words about a copy-up under way."""
 _MOST = 20_000
 """Names in unknown folders, and copies under way, that are kept."""
+_FEW = 100
+"""Changes heard at once: with more, copies are under way that no one has the time to look at."""
 _LOST_AFTER = 60
 """Seconds after which a copy that never landed is forgotten."""
 
@@ -118,7 +121,7 @@ class ByFanotify:
                 self._take(batch)
         elif seconds and not self._making:
             self._large.look_on()
-        if self._making:
+        if self._making and len(batch) <= _FEW:
             self._tell_progress(batch)
         return batch
 
@@ -156,12 +159,16 @@ class ByFanotify:
             if self._devices[at] != heard.device:
                 continue
             name = b"" if heard.name == b"." else heard.name
+            path = tree.path_of(heard.folder, name)
             # Of a file with several names overlayfs may tell one that it has no longer.
             own = tree.path_of(heard.child) if heard.child else None
-            for path in {tree.path_of(heard.folder, name), own}:
-                if path is not None:
-                    hint = hint or self._hint(heard)
-                    batch.add(at, path, hint)
+            if path is None and own is None:
+                continue
+            hint = hint or self._hint(heard)
+            if path is not None:
+                batch.add(at, path, hint)
+            if own is not None and own != path:
+                batch.add(at, own, hint)
         if hint is None and len(batch.names) < _MOST and heard.name:
             key = (heard.folder, heard.name)
             # Mostly others' files: who it was is asked for when it matters.
@@ -231,5 +238,6 @@ class ByFanotify:
         )
 
 
+@cache
 def _flags(mask: int) -> int:
     return sum(flag for bits, flag in _FLAGS if mask & bits)

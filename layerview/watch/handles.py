@@ -6,6 +6,8 @@ import ctypes
 import errno
 import os
 import struct
+import threading
+from functools import cache
 
 from layerview.drivers.mounts import libc
 
@@ -13,6 +15,7 @@ _MOST = 128
 """Bytes of a handle (MAX_HANDLE_SZ)."""
 _AT_EMPTY_PATH = 0x1000
 _HEAD = struct.Struct("=Ii")
+_KIND = struct.Struct("=i")
 _ORIGIN = struct.Struct("=BBBBB16s")
 _ORIGIN_VERSION = 0
 _ORIGIN_MAGIC = 0xFB
@@ -31,24 +34,42 @@ def handle_of(folder: int, name: bytes = b"") -> bytes | None:
     Raises:
         OSError: when there is nothing.
     """
-    buffer = ctypes.create_string_buffer(_HEAD.size + _MOST)
+    scratch = _scratch()
+    buffer = scratch.buffer
     _HEAD.pack_into(buffer, 0, _MOST, 0)
-    mount = ctypes.c_int()
     flags = 0 if name else _AT_EMPTY_PATH
-    done = libc().name_to_handle_at(
-        ctypes.c_int(folder),
-        ctypes.c_char_p(name),
-        buffer,
-        ctypes.byref(mount),
-        ctypes.c_int(flags),
-    )
-    if done < 0:
+    if scratch.call(folder, name, scratch.place, scratch.mount, flags) < 0:
         code = ctypes.get_errno()
         if code in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EOVERFLOW):
             return None
         raise OSError(code, os.strerror(code), os.fsdecode(name))
     size, kind = _HEAD.unpack_from(buffer)
-    return struct.pack("=i", kind) + buffer.raw[_HEAD.size : _HEAD.size + size]
+    return _KIND.pack(kind) + buffer[_HEAD.size : _HEAD.size + size]
+
+
+class _Scratch(threading.local):
+    """What the call needs, made once in each thread: it is made for each file that is looked at."""
+
+    def __init__(self) -> None:
+        size = _HEAD.size + _MOST
+        self.buffer = bytearray(size)
+        self.place = (ctypes.c_char * size).from_buffer(self.buffer)
+        self._mount = ctypes.c_int()
+        self.mount = ctypes.byref(self._mount)
+        self.call = ctypes.CFUNCTYPE(
+            ctypes.c_int,
+            ctypes.c_int,
+            ctypes.c_char_p,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_int,
+            use_errno=True,
+        )(("name_to_handle_at", libc()))
+
+
+@cache
+def _scratch() -> _Scratch:
+    return _Scratch()
 
 
 def open_handle(mount: int, handle: bytes) -> int:

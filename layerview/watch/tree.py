@@ -126,9 +126,15 @@ class Tree:
     def unknown_in(self, folder: bytes) -> list[bytes]:
         """Return the paths of what lies in a folder and is not known yet."""
         self.upper.refresh()
+        return [path for path in self._shown_in(folder) if path not in self.known]
+
+    def _shown_in(self, folder: bytes) -> Iterator[bytes]:
+        """Yield the paths that the names in a folder on disk are about."""
         start = folder + b"/" if folder else b""
-        paths = (self.shown(start + name) for name in self.upper.names(folder))
-        return [path for path in paths if path is not None and path not in self.known]
+        for name in self.upper.names(folder):
+            path = self.shown(start + name)
+            if path is not None and path != folder:
+                yield path
 
     def first(self) -> list[CowEvent]:
         """Take in all that is there; tell what of it is the container's."""
@@ -183,10 +189,14 @@ class Tree:
     def rescan(self) -> None:
         """Look at everything."""
         self.upper.refresh()
-        seen = [(path, NOTHING) for path, _ in self.upper.walk()]
-        there = {path for path, _ in seen}
-        missing = [(path, NOTHING) for path in self.known if path not in there]
-        self.look([(b"", NOTHING), *seen, *missing])
+        there = set()
+        changed = [b""]
+        for path, seen in self.upper.walk():
+            there.add(path)
+            if self.known.get(path) != seen:
+                changed.append(path)
+        changed += [path for path in self.known if path not in there]
+        self.look((path, NOTHING) for path in changed)
 
     def events(self) -> list[CowEvent]:
         """Return what has happened since this was last asked."""
@@ -219,7 +229,8 @@ class Tree:
             if not (last is not None and is_exchange(last, event)):
                 self._last = max(self._last + 1, time.time_ns())
             last = event
-            yield event._replace(time=self._last)
+            # As _replace does it, which takes its time.
+            yield CowEvent(self._last, *event[1:])
 
     def _find(self, path: bytes) -> Source | None:
         """Return what shows at a path below, unless a folder on top hides it."""
@@ -365,7 +376,7 @@ class Tree:
                 # What came into it before it was moved was said of paths that are no more.
                 paths = {below for below, _ in self.upper.walk(path)} | set(self.known.below(path))
             else:
-                paths = {path + b"/" + name for name, _ in self.upper.scan(path)}
+                paths = set(self._shown_in(path))
             waiting.extendleft((below, self._hint_of(below)) for below in sorted(paths)[::-1])
 
     def _hint_of(self, path: bytes) -> Hint:
@@ -595,20 +606,20 @@ class Tree:
         self._out.append(self._event(kind, path, hint, **fields))
 
     def _event(self, kind: str, path: bytes, hint: Hint, **fields: object) -> CowEvent:
-        place, event = self.place, CowEvent(0, kind, path)
+        place = self.place
         disk = place.disk + "/" + os.fsdecode(path) if path else place.disk
         whole = (place.start + b"/" + path if path else place.start) if place.start else path
         from_path = fields.get("from_path")
         if isinstance(from_path, bytes) and place.start:
             fields["from_path"] = place.start + b"/" + from_path
-        event = event._replace(
+        given = {"time": 0, "pid": hint.pid, "command": hint.command, **fields}
+        return CowEvent(
+            kind=kind,
             path=whole,
-            pid=hint.pid,
-            command=hint.command,
             disk_path=disk,
             volume=place.volume,
+            **given,  # type: ignore[arg-type]
         )
-        return event._replace(**fields)  # type: ignore[arg-type]
 
 
 def _rank(path: bytes, kind: Kind) -> int:
