@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from textual import on
@@ -117,8 +118,9 @@ class DiskWork(TellsFailures, Screen[None], Bare):
 
     def _tell(self, number: int, answer: Document) -> None:
         """Pass an answer on; called in a thread, also when the screen is gone."""
-        if self.is_running:
-            self.post_message(self.Told(number, answer))
+        with suppress(RuntimeError):
+            if self.is_running:
+                self.post_message(self.Told(number, answer))
 
     def find_engines(self) -> None:
         """Ask the engines where they keep their data."""

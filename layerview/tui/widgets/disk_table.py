@@ -45,7 +45,7 @@ class DiskColumns:
             chips: whether they are layers, with a number each.
             grown: whether one of them grew.
         """
-        wide = width >= 96
+        wide = width >= 90
         kind = 0 if files else _TYPE
         entries = _ENTRIES if files and width >= 60 else 0
         growth = _SIZE if grown else 0
