@@ -204,7 +204,7 @@ async def test_what_grows_while_one_looks_is_marked_and_counted() -> None:
     async with app.run_test(size=SIZE) as pilot:
         screen, table = await read_disk(pilot)
         screen.look_at_growth()
-        await pilot.pause()
+        await until(pilot, lambda: not screen._growth)
         assert not any(row.grown for row in table.rows)
         sizes[PARTS[9].path] = PARTS[9].bytes + 5_000_000
         screen._look_again = 0
