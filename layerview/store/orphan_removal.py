@@ -14,10 +14,11 @@ from layerview.store.account import Part
 from layerview.store.area import is_own
 from layerview.store.containers import remove_container
 from layerview.store.driver_homes import HOMES, id_of
+from layerview.store.driver_references import Idle
 from layerview.store.durable import named
 from layerview.store.layout import is_container_id
 from layerview.store.orphans import Proof
-from layerview.store.references import Idle, Records
+from layerview.store.references import Records
 from layerview.store.writing import Writing
 from layerview.text import printable
 

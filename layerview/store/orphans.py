@@ -18,11 +18,12 @@ from typing import NamedTuple
 from layerview.errors import Cancelled, LayerviewError
 from layerview.layer.beneath import is_component
 from layerview.store.driver_homes import REMOVING
+from layerview.store.driver_references import Idle, References
 from layerview.store.engine import Engine
 from layerview.store.layout import Layout, is_container_id
 from layerview.store.moments import birth, changed
 from layerview.store.record_files import RecordFiles
-from layerview.store.references import Idle, Records, References
+from layerview.store.references import Records
 from layerview.store.tree_size import Meter, never
 from layerview.text import is_hex
 
