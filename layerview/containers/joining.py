@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import fcntl
 import json
 import os
@@ -65,6 +66,7 @@ def join(asked: dict[str, Any], given: Sequence[int], pid: int, report: socket.s
     sys.path_hooks.clear()
     for door in doors:
         _set_namespace(door)
+    _check_root()
     os.setsid()
     master, streams = -1, list(given)
     if plan.tty:
@@ -118,6 +120,20 @@ def _set_namespace(door: int) -> None:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), "setns")
     os.close(door)
+
+
+def _check_root() -> None:
+    """See to it that a container's files can be read, whoever serves them."""
+    try:
+        # Of all that asks for the root, this is what the kernel has no answer of its own to.
+        os.statvfs("/")
+    except OSError as error:
+        if error.errno not in (errno.ENOTCONN, errno.ECONNABORTED):
+            raise
+        raise StartError(
+            "the server of the container's file system was killed:"
+            " layerview restart starts the container, and it, anew"
+        ) from None
 
 
 def _enter_pids(pid: int, report: socket.socket) -> None:

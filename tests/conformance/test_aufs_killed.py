@@ -76,7 +76,8 @@ def test_a_server_that_is_killed_hangs_nothing_and_doctor_says_so(lab: Lab) -> N
     kill(server_of(lab, id))
     begun = time.monotonic()
     done = lab.call("exec", id, "cat", "/kept", timeout=20)
-    assert done.returncode != 0
+    assert done.returncode == 125
+    assert b"the server of the container's file system was killed: layerview restart" in done.stderr
     [said] = wanting(lab)
     assert f"the server of the union of container {id[:12]} was killed" in said
     lab.out("restart", "-t", "0", id)
