@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -10,6 +11,25 @@ from layerview.tui.disk_model import Disk
 from layerview.tui.disk_told import read_containers, read_images, read_lines, read_parts
 from tests.support.container_lab import Lab, busybox_layer
 from tests.tui.disk_talk import talking
+
+
+def roots(root: str) -> None:
+    """See what may be seen of a root of root's, be told of the rest, and find no false orphan."""
+    with talking() as talk:
+        *answers, last = talk.ask("account", root=root)
+    assert last.get("done"), last
+    disk = Disk()
+    disk.images = read_images(answers[0]["images"])
+    disk.containers = read_containers(answers[0]["containers"])
+    disk.settle(read_parts(last["parts"]))
+    disk.problems = read_lines(last["problems"])
+    assert any("may only be read by its owner" in line for line in disk.problems), last
+    rows = {row.name: row for row in disk.top()}
+    unread = [row for row in rows.values() if not row.whole]
+    assert unread, rows
+    assert any(row.problem for row in rows.values())
+    orphans = [part for part in disk.of_kind("orphan") if not part.path.endswith("ab" * 32)]
+    assert not orphans, orphans
 
 
 def main() -> int:
@@ -40,6 +60,7 @@ def main() -> int:
         finally:
             lab.ask("rm", "-f", "one")
             lab.end_worker()
+        roots(sys.argv[1])
     print("all is well")
     return 0
 
