@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from itertools import islice, repeat
 from typing import Any, NamedTuple
@@ -294,8 +294,9 @@ def _layout() -> _Layout | None:
     library: Any = ctypes.CDLL(None)
     if sys.byteorder != "little" or not (hasattr(library, "lstat") and hasattr(library, "fstatat")):
         return None
-    layouts: Iterable[_Layout] = _LAYOUTS
-    for path in (b"/", os.fsencode(sys.executable), b"/proc/self/exe"):
+    layouts = [*_LAYOUTS]
+    looked = 0
+    for path in (b"/", b"/dev/null", os.fsencode(sys.executable)):
         buffer = ctypes.create_string_buffer(b"\xa5" * 512, 512)
         try:
             state = os.lstat(path)
@@ -304,7 +305,8 @@ def _layout() -> _Layout | None:
         if library.lstat(path, buffer) or buffer.raw[_STRIDE:] != b"\xa5" * (512 - _STRIDE):
             return None
         layouts = [layout for layout in layouts if _agrees(layout, buffer.raw, state)]
-    return next(iter(layouts), None)
+        looked += 1
+    return layouts[0] if layouts and looked > 1 else None
 
 
 def _agrees(layout: _Layout, raw: bytes, state: os.stat_result) -> bool:

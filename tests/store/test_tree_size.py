@@ -52,6 +52,13 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(request.param)
 
 
+@pytest.mark.skipif(
+    os.uname().machine not in ("x86_64", "aarch64"), reason="its struct stat is not known"
+)
+def test_the_layout_of_the_c_librarys_states_is_found_on_common_machines() -> None:
+    assert folder_figures._layout() is not None
+
+
 def grow(root: Path, steps: list[tuple[str, bytes, int]]) -> None:
     """Make a tree: each step one entry, somewhere in what is there."""
     folders, files = [os.fsencode(root)], []
