@@ -22,6 +22,9 @@ GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
 _AT_SYMLINK_NOFOLLOW = 0x100
 _BLOCK = 512
 _PIECE = 8192
+"""Names of a large folder that are held at once."""
+_ASK = 256
+"""Entries after which it is asked whether to go on: on a disk that turns, a second's worth."""
 _ROW = 128
 _LARGE = 1 << 24
 """Bytes of a folder whose names are not all held at once: it has some hundred thousand of them."""
@@ -123,7 +126,7 @@ class FolderFigures:
             inside: the folder is the process's own.
         """
         self._unchecked += len(names)
-        if self._unchecked >= _PIECE:
+        if self._unchecked >= _ASK:
             self._unchecked = 0
             self._check()
         if self._leave_out:

@@ -181,7 +181,7 @@ def test_the_process_is_where_it_was(
     here = os.getcwd()
     Meter(str(tmp_path)).tree(str(tmp_path))
     assert os.getcwd() == here
-    monkeypatch.setattr(folder_figures, "_PIECE", 1)
+    monkeypatch.setattr(folder_figures, "_ASK", 1)
     with pytest.raises(Cancelled):
         Meter(str(tmp_path), lambda: True).tree(str(tmp_path))
     assert os.getcwd() == here
@@ -190,7 +190,7 @@ def test_the_process_is_where_it_was(
 def test_it_stops_when_it_is_asked_to_and_leaves_nothing_open(
     tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder_figures, "_PIECE", 100)
+    monkeypatch.setattr(folder_figures, "_ASK", 100)
     for folder in range(10):
         (tmp_path / f"{folder}" / "below").mkdir(parents=True)
         for number in range(50):
