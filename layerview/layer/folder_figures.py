@@ -125,22 +125,25 @@ class FolderFigures:
             below: a list.
             inside: the folder is the process's own.
         """
-        self._unchecked += len(names)
-        if self._unchecked >= _ASK:
-            self._unchecked = 0
-            self._check()
         if self._leave_out:
             names = [name for name in names if not name.startswith(self._leave_out)]
         if self.mounted and not self.mounted.isdisjoint(names):
             names = [name for name in names if not self._is_mounted(folder, name)]
-        if self._row is None:
-            self._add_plainly(folder, names, below)
-        elif len(names) <= _ROW:
-            self._add_row(self._row, folder, names, below, inside)
+        if len(names) <= _ROW:
+            self._add_some(folder, names, below, inside)
         else:
             for start in range(0, len(names), _ROW):
-                row = names[start : start + _ROW]
-                self._add_row(self._row, folder, row, below, inside)
+                self._add_some(folder, names[start : start + _ROW], below, inside)
+
+    def _add_some(self, folder: int, names: list[bytes], below: list[bytes], inside: bool) -> None:
+        self._unchecked += len(names)
+        if self._unchecked >= _ASK:
+            self._unchecked = 0
+            self._check()
+        if self._row is not None:
+            self._add_row(self._row, folder, names, below, inside)
+        else:
+            self._add_plainly(folder, names, below)
 
     def _add_row(
         self, row: _Row, folder: int, names: list[bytes], below: list[bytes], inside: bool

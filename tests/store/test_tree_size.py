@@ -203,6 +203,15 @@ def test_it_stops_when_it_is_asked_to_and_leaves_nothing_open(
     assert len(os.listdir("/proc/self/fd")) == open_before
 
 
+def test_it_stops_within_one_large_folder(tmp_path: Path, way: str) -> None:
+    for number in range(2000):
+        (tmp_path / f"{number}").touch()
+    asked = []
+    with pytest.raises(Cancelled):
+        Meter(str(tmp_path), lambda: asked.append(1) or len(asked) > 2).tree(str(tmp_path))  # type: ignore[func-returns-value]
+    assert len(asked) == 3
+
+
 @pytest.mark.parametrize("change", ["away", "behind a link", "the folder above, too"])
 def test_what_moves_while_it_is_read_leads_nowhere_else(
     tmp_path: Path, way: str, change: str, monkeypatch: pytest.MonkeyPatch
