@@ -296,7 +296,7 @@ def read_database(root: DataRoot, below: str) -> Database | None:
     except NotFoundError:
         try:
             os.lstat(path)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None
         except OSError:
             pass

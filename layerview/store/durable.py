@@ -156,7 +156,9 @@ def named(path: str) -> Iterator[None]:
 
 def refused(error: OSError, path: str) -> LayerviewError:
     """Put a refusal of the system into one line that names the file and says what to do."""
-    where = printable(os.fsdecode(error.filename or path))
+    # Where a file was opened already, the name is its descriptor.
+    said = error.filename if isinstance(error.filename, str | bytes) else ""
+    where = printable(os.fsdecode(said or path))
     if error.errno == errno.ENOENT:
         return NotFoundError(f"{where} is not there")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

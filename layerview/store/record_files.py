@@ -14,7 +14,6 @@ from layerview.text import printable
 _MAX_TEXT = 4096
 """Bytes of a record's line; real ones have at most 71."""
 _READ = os.O_RDONLY | os.O_NONBLOCK
-_MISSING = (FileNotFoundError, NotADirectoryError)
 
 
 class RecordFiles:
@@ -95,7 +94,7 @@ class RecordFiles:
         below = os.fsencode(path[len(self.root) :].lstrip("/"))
         try:
             return open_beneath(self._fd, below, flags)
-        except _MISSING:
+        except FileNotFoundError:
             return None
         except OSError as error:
             raise unread(path, error) from None

@@ -76,6 +76,10 @@ def nobody() -> Iterator[None]:
         os.setegid(0)
 
 
+def du(root: Path) -> int:
+    return int(subprocess.check_output(["du", "-sx", "-B1", str(root)]).split()[0])
+
+
 def orphans(found: Account) -> set[str]:
     return {part.id for part in found.of("orphan")}
 
@@ -118,6 +122,34 @@ def test_whatever_may_not_be_read_makes_no_orphan_and_is_said(root: Path) -> Non
             assert all(str(root) in line for line in found.problems), found.problems
     assert tried > 40
     assert refused == [root, root / "image"]
+
+
+@pytest.mark.parametrize("what", ["link", "file", "folder"])
+def test_whatever_stands_in_a_records_place_makes_no_orphan(root: Path, what: str) -> None:
+    """Each folder and file of the records is moved away once, and something else put there."""
+    whole = account(DataRoot(str(root)))
+    moved = root.parent / "moved"
+    tried = 0
+    for path in sorted(root.rglob("*")):
+        top = path.relative_to(root).parts[0]
+        if top in ("vfs", "volumes", "network") or path.is_symlink() or path.name == "volumes":
+            continue
+        if what == ("folder" if path.is_dir() else "file"):
+            continue
+        path.rename(moved)
+        put = {"link": lambda at: at.symlink_to(moved), "file": Path.touch, "folder": Path.mkdir}
+        put[what](path)
+        try:
+            found = account(DataRoot(str(root)))
+            assert orphans(found) <= orphans(whole), path
+            assert found.total_bytes == du(root), path
+        except LayerviewError:
+            assert path == root / "image"
+        finally:
+            path.rmdir() if what == "folder" else path.unlink()
+            moved.rename(path)
+        tried += 1
+    assert tried > 20
 
 
 def test_a_layer_that_may_not_be_read_whole_is_marked(root: Path) -> None:
