@@ -16,6 +16,8 @@ from tests.support.container_lab import BUSYBOX, Lab, busybox_layer
 SLOW = ["aiofiles", "asyncio", "click", "numpy", "pydantic", "rich", "textual", "watchfiles"]
 HEAVY = [*SLOW, "argparse", "dataclasses", "inspect", "shutil", "subprocess", "tempfile"]
 """What the start of a container, and what tells of one, does not wait for."""
+NOT_AT_A_START = [*HEAVY, "importlib", "selectors", "socket", "threading", "typing", "warnings"]
+"""What stands between the words and a new container's first instruction is counted in all."""
 RUN = """
 import sys
 from layerview.cli.main import main
@@ -106,6 +108,16 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         ["run", "--rm", "bb:1", "true"],
         ["run", "-d", "--rm", "bb:1", "true"],
         ["create", "--rm", "bb:1", "true"],
+    ],
+    ids=" ".join,
+)
+def test_a_new_container_waits_for_little(words: list[str], lab: Lab) -> None:
+    imports_none(NOT_AT_A_START, words, lab)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
         ["start", "-a", "ended"],
         ["wait", "ended"],
         ["stop", "ended"],

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 
+from layerview.containers import sockets
 from layerview.errors import LayerviewError, UsageError
 
 TYPE_CHECKING = False
@@ -89,7 +89,7 @@ def start_and_follow(
         LayerviewError: likewise.
     """
     rows, columns = terminal_size() if tty else (0, 0)
-    ours, theirs = socket.socketpair()
+    ours, theirs = sockets.socketpair()
     try:
         with theirs:
             begun = containers.start(

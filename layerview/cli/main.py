@@ -6,11 +6,9 @@ Nothing heavy is imported before the words of the call are known.
 from __future__ import annotations
 
 import gc
-import importlib
 import os
 import sys
 from collections.abc import Sequence
-from types import ModuleType
 
 from layerview import __version__
 from layerview.errors import LayerviewError, UsageError
@@ -159,7 +157,8 @@ def _open_streams() -> None:
 
 def _run(words: list[str]) -> int:
     if words and words[0] in COMMANDS:
-        module: ModuleType = importlib.import_module(COMMANDS[words[0]])
+        # As importlib.import_module does, which is not there before it is imported itself.
+        module = __import__(COMMANDS[words[0]], fromlist=["run"])
         return int(module.run(words[1:]))
     if any(word in ("-h", "--help") for word in words):
         width = max(map(len, COMMANDS))

@@ -7,7 +7,6 @@ import errno
 import fcntl
 import json
 import os
-import socket
 import stat
 import struct
 import sys
@@ -16,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from layerview.containers import privileges, program, users
+from layerview.containers import privileges, program, sockets, users
 from layerview.containers.plan import ExecPlan, StartError
 from layerview.drivers.mounts import libc
 
@@ -27,7 +26,7 @@ _TIOCGPTPEER = 0x5441
 _PTMX = os.makedev(5, 2)
 
 
-def join(asked: dict[str, Any], given: Sequence[int], pid: int, report: socket.socket) -> NoReturn:
+def join(asked: dict[str, Any], given: Sequence[int], pid: int, report: sockets.socket) -> NoReturn:
     """Enter a container's namespaces and execute a command there.
 
     To be called in a process of its own. It says on `report`, a packet each: `pid`, when it has
@@ -75,7 +74,7 @@ def join(asked: dict[str, Any], given: Sequence[int], pid: int, report: socket.s
     # None of the three is where another one goes.
     streams = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in streams]
     if master >= 0:
-        socket.send_fds(report, [b'{"terminal":true}'], [master])
+        sockets.send_fds(report, [b'{"terminal":true}'], [master])
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
     program.only(0, 1, 2, report.fileno())
@@ -136,7 +135,7 @@ def _check_root() -> None:
         ) from None
 
 
-def _enter_pids(pid: int, report: socket.socket) -> None:
+def _enter_pids(pid: int, report: sockets.socket) -> None:
     """Be in the container's PID namespace, into which only a child is born."""
     door = _door(pid, "pid")
     if door < 0:

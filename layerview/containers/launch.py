@@ -16,7 +16,6 @@ import json
 import os
 import select
 import signal
-import socket
 import struct
 import sys
 import termios
@@ -24,7 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from layerview.containers import rootfs, seccomp
+from layerview.containers import rootfs, seccomp, sockets
 from layerview.containers.calls import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
@@ -109,8 +108,8 @@ def launch(
     try:
         # A signal that comes between two forks would be handled by the wrong process.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        here, there = _pair(socket.SOCK_STREAM)
-        keepers, firsts = _pair(socket.SOCK_SEQPACKET)
+        here, there = _pair(sockets.SOCK_STREAM)
+        keepers, firsts = _pair(sockets.SOCK_SEQPACKET)
         with here:
             with there, keepers, firsts:
                 keeper, ended = _fork_keeper()
@@ -149,17 +148,17 @@ def launch(
     return Started(answer["pid"], keeper, time.perf_counter_ns() - begun, notes)
 
 
-def _pair(kind: int) -> tuple[socket.socket, socket.socket]:
+def _pair(kind: int) -> tuple[sockets.socket, sockets.socket]:
     """Return two connected sockets, out of the way of 0, 1 and 2."""
-    one, other = socket.socketpair(socket.AF_UNIX, kind)
+    one, other = sockets.socketpair(sockets.AF_UNIX, kind)
     return _above(one), _above(other)
 
 
-def _above(line: socket.socket) -> socket.socket:
+def _above(line: sockets.socket) -> sockets.socket:
     if line.fileno() > 2:
         return line
     with line:
-        return socket.socket(fileno=_high(line.fileno()))
+        return sockets.socket(fileno=_high(line.fileno()))
 
 
 def _high(fd: int) -> int:
@@ -167,7 +166,7 @@ def _high(fd: int) -> int:
     return fd if fd < 0 or fd > 2 else fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
-def _send_tree(keeper: socket.socket, first: socket.socket, plan: Plan, driver: Driver) -> None:
+def _send_tree(keeper: sockets.socket, first: sockets.socket, plan: Plan, driver: Driver) -> None:
     """Make the container's tree for its first process; the keeper gets what keeps it in use.
 
     A runtime has the tree from the keeper, which then gets both.
@@ -178,17 +177,17 @@ def _send_tree(keeper: socket.socket, first: socket.socket, plan: Plan, driver: 
             return
         given = list(driver.descriptors(plan.mount_id))
         if plan.runtime == "layerview":
-            socket.send_fds(first, [_TREE], [tree])
+            sockets.send_fds(first, [_TREE], [tree])
         else:
             given.insert(0, tree)
-        socket.send_fds(keeper, [_TREE], given)
+        sockets.send_fds(keeper, [_TREE], given)
 
 
-def _received(line: socket.socket) -> tuple[bytes, list[int]]:
+def _received(line: sockets.socket) -> tuple[bytes, list[int]]:
     """Receive bytes and descriptors; nothing when the other end is closed."""
     while True:
         try:
-            data, given, _, _ = socket.recv_fds(line, _MOST, _MOST_GIVEN)
+            data, given, _, _ = sockets.recv_fds(line, _MOST, _MOST_GIVEN)
         except ConnectionResetError:
             # It ended before it read all; what it said last comes with the next call.
             continue
@@ -298,7 +297,7 @@ def _error(error: BaseException) -> bytes:
 def _keep(
     plan: Plan,
     driver: Driver,
-    lines: tuple[socket.socket, socket.socket, socket.socket],
+    lines: tuple[sockets.socket, sockets.socket, sockets.socket],
     lock: int,
     keep: Sequence[int],
     client: int,
@@ -360,7 +359,7 @@ def _keep(
 
 
 def _own(
-    plan: Plan, driver: Driver, kept: list[int], caller: socket.socket, first: _First
+    plan: Plan, driver: Driver, kept: list[int], caller: sockets.socket, first: _First
 ) -> tuple[int, int, int, int]:
     """See to it that the first process becomes the program.
 
@@ -384,7 +383,7 @@ def _by_runtime(
     plan: Plan,
     driver: Driver,
     kept: list[int],
-    caller: socket.socket,
+    caller: sockets.socket,
     inside: tuple[int, int, int],
 ) -> tuple[int, int, int, int]:
     """Have a runtime start the first process; return the same."""
@@ -481,8 +480,8 @@ class _First:
         plan: Plan,
         place: str,
         inside: tuple[int, int, int],
-        line: socket.socket,
-        firsts: socket.socket,
+        line: sockets.socket,
+        firsts: sockets.socket,
     ) -> None:
         """Fork it.
 
@@ -512,7 +511,7 @@ class _First:
         """Give it its tree."""
         tree = clone_tree(-1, root)
         with suppress(BrokenPipeError):
-            socket.send_fds(self._line, [_TREE], [tree])
+            sockets.send_fds(self._line, [_TREE], [tree])
         os.close(tree)
 
     def hear(self) -> tuple[int, int]:
@@ -550,7 +549,7 @@ def _listen(run: str) -> int:
     folder = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     with suppress(FileNotFoundError):
         os.unlink(_SOCKET, dir_fd=folder)
-    listener = socket.socket(socket.AF_UNIX)
+    listener = sockets.socket(sockets.AF_UNIX)
     listener.bind(f"/proc/self/fd/{folder}/{_SOCKET}")
     listener.listen(_WAITING)
     os.close(folder)
@@ -585,7 +584,7 @@ def _started(pid: int) -> int:
 
 
 def _be_first(
-    plan: Plan, place: str, inside: tuple[int, int, int], line: socket.socket, keeper: str
+    plan: Plan, place: str, inside: tuple[int, int, int], line: sockets.socket, keeper: str
 ) -> NoReturn:
     try:
         pid = int(os.readlink("/proc/self"))
@@ -611,7 +610,7 @@ def _be_first(
         message = json.dumps({"pid": pid}).encode()
         if terminal is not None:
             master, slave = terminal
-            socket.send_fds(line, [message], [master])
+            sockets.send_fds(line, [message], [master])
             fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
             if plan.rows or plan.columns:
                 size = struct.pack("HHHH", plan.rows, plan.columns, 0, 0)
@@ -634,7 +633,7 @@ def _be_first(
         os._exit(1)
 
 
-def _await_tree(line: socket.socket) -> tuple[int, bool]:
+def _await_tree(line: sockets.socket) -> tuple[int, bool]:
     """Wait for the tree; say also whether the keeper has made the other namespaces."""
     isolated = False
     while True:
@@ -651,12 +650,12 @@ def isolate(plan: Plan) -> None:
     unshare(sum(_kinds(plan).values()))
     if plan.hostname:
         try:
-            socket.sethostname(plan.hostname)
+            sockets.sethostname(plan.hostname)
         except OSError as error:
             reason = (error.strerror or "").lower()
             raise StartError(f"host name {printable(plan.hostname)}: {reason}") from None
     if plan.network != "host":
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        with sockets.socket(sockets.AF_INET, sockets.SOCK_DGRAM) as any_socket:
             fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
 
 

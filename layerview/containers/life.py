@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +34,7 @@ from layerview.text import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from layerview.containers import sockets
     from layerview.containers.log import Line
     from layerview.containers.talk import Attached, Exec, Shim
     from layerview.drivers.base import Driver
@@ -185,7 +185,7 @@ class Containers:
         self,
         id: str,
         *,
-        client: socket.socket | None = None,
+        client: sockets.socket | None = None,
         rows: int = 0,
         columns: int = 0,
         meanwhile: Callable[[], None] = lambda: None,
@@ -221,7 +221,7 @@ class Containers:
         plan: Plan,
         lock: int,
         engines: Sequence[int],
-        client: socket.socket | None,
+        client: sockets.socket | None,
         meanwhile: Callable[[], None],
     ) -> Started:
         from layerview.containers.launch import launch

@@ -7,12 +7,12 @@ import os
 import stat
 import struct
 from contextlib import suppress
-from typing import NamedTuple
 
 from layerview.containers.plan import Plan, StartError
 from layerview.drivers.mounts import mount
 from layerview.drivers.namespace import is_initial
 from layerview.errors import LayerviewError, UsageError
+from layerview.records import Record
 from layerview.store.area import is_own
 
 OWN = "layerview"
@@ -26,7 +26,7 @@ _STAGES = ("/mnt", "/srv", "/media", "/tmp")
 _OTHERS = "use another runtime, or layerview's own launcher (leave out --runtime)"
 
 
-class RuntimeFinding(NamedTuple):
+class RuntimeFinding(Record):
     """What was found out about a runtime."""
 
     name: str

@@ -15,13 +15,13 @@ import marshal
 import os
 import select
 import signal
-import socket
 import struct
 import sys
 import termios
 import time
 from contextlib import suppress
 
+from layerview.containers import sockets
 from layerview.containers.exit_record import record_exit
 from layerview.containers.json_log import Log, timestamp
 from layerview.containers.shim_clients import (
@@ -67,7 +67,7 @@ _END = 3
 
 _OWN = (
     *(Log.__module__, Client.__module__, record_exit.__module__, leave.__module__),
-    "layerview.containers.shim",
+    *(sockets.__name__, "layerview.containers.shim"),
 )
 """The modules that it is made of."""
 
@@ -110,7 +110,7 @@ class Shim:
                 self.outputs = {state["stdout"]: 1, state["stderr"]: 2}
             self.outputs.pop(-1, None)
             if state["client"] >= 0:
-                client = Client(socket.socket(fileno=state["client"]), "attached")
+                client = Client(sockets.socket(fileno=state["client"]), "attached")
                 client.owner, client.stdin = True, self._takes_input()
                 self.clients[client.fd] = client
         else:
@@ -123,7 +123,7 @@ class Shim:
             for each in kept["clients"]:
                 self.clients[each["fd"]] = client_from(each)
         self.peer = other_side(self.master)
-        self.listener = socket.socket(fileno=state["listen"])
+        self.listener = sockets.socket(fileno=state["listen"])
         self.epoll = select.epoll()
         self.handlers: dict[int, Callable[[int, int], None]] = {}
         self.watched: dict[int, int] = {}
@@ -349,7 +349,7 @@ class Shim:
                     continue
                 time.sleep(0.01)
                 return
-            asked = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            asked = connection.getsockopt(sockets.SOL_SOCKET, sockets.SO_PEERCRED, 12)
             if struct.unpack("iII", asked)[1] not in (0, os.geteuid()):
                 connection.close()
                 continue
@@ -412,7 +412,7 @@ class Shim:
         """Take what a client asks for."""
         try:
             data, ancillary, _, _ = client.socket.recvmsg(
-                _CHUNK, socket.CMSG_SPACE(12), socket.MSG_CMSG_CLOEXEC
+                _CHUNK, sockets.CMSG_SPACE(12), sockets.MSG_CMSG_CLOEXEC
             )
         except BlockingIOError:
             return
@@ -420,7 +420,7 @@ class Shim:
             client.lose()
             return
         for level, kind, packed in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            if (level, kind) == (sockets.SOL_SOCKET, sockets.SCM_RIGHTS):
                 client.descriptors += struct.unpack(
                     f"{len(packed) // 4}i", packed[: len(packed) & ~3]
                 )
@@ -529,7 +529,7 @@ class Shim:
             if len(given) != (0 if asked.get("tty") else 3):
                 self._refuse(client, "the descriptors are missing")
                 return
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours, theirs = sockets.socketpair(sockets.AF_UNIX, sockets.SOCK_SEQPACKET)
             try:
                 pid = os.fork()
                 if pid == 0:
@@ -547,7 +547,7 @@ class Shim:
         self.commands[pid] = Command(client, ours, pid)
         self._watch(ours.fileno(), _IN, self._on_report)
 
-    def _be_command(self, asked: dict[str, Any], given: list[int], report: socket.socket) -> None:
+    def _be_command(self, asked: dict[str, Any], given: list[int], report: sockets.socket) -> None:
         code, why = 125, ""
         try:
             signal.set_wakeup_fd(-1)
@@ -578,14 +578,14 @@ class Shim:
         while report is not None:
             try:
                 data, ancillary, _, _ = report.recvmsg(
-                    _CHUNK, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC
+                    _CHUNK, sockets.CMSG_SPACE(4), sockets.MSG_CMSG_CLOEXEC
                 )
             except BlockingIOError:
                 return
             except OSError:
                 data, ancillary = b"", []
             for _, kind, packed in ancillary:
-                if kind == socket.SCM_RIGHTS and len(packed) == 4 and command.master < 0:
+                if kind == sockets.SCM_RIGHTS and len(packed) == 4 and command.master < 0:
                     (command.master,) = struct.unpack("i", packed)
             if not data:
                 self._forget(report.fileno())
@@ -617,7 +617,7 @@ class Shim:
                 packed = struct.pack("i", master)
                 line = answer(started=True, pid=command.ready)
                 try:
-                    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)
+                    rights = (sockets.SOL_SOCKET, sockets.SCM_RIGHTS, packed)
                     client.socket.sendmsg([line], [rights])
                 except OSError:
                     client.lose()

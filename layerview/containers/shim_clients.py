@@ -6,10 +6,11 @@ The shim holds this module for as long as a container runs: it imports nothing h
 from __future__ import annotations
 
 import json
-import socket
 import struct
 import time
 from collections import deque
+
+from layerview.containers import sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Client:
         "stdin",
     )
 
-    def __init__(self, connection: socket.socket, stage: str = "asks") -> None:
+    def __init__(self, connection: sockets.socket, stage: str = "asks") -> None:
         """Look after a connection.
 
         Args:
@@ -117,7 +118,7 @@ class Client:
 
 def client_from(kept: dict[str, Any]) -> Client:
     """Make a client of what `hand_over` gave."""
-    client = Client(socket.socket(fileno=kept["fd"]), kept["stage"])
+    client = Client(sockets.socket(fileno=kept["fd"]), kept["stage"])
     client.heard = kept["heard"]
     client.descriptors = kept["descriptors"]
     client.asked = kept["asked"]
@@ -143,7 +144,7 @@ class Command:
 
     __slots__ = ("client", "error", "master", "pid", "ready", "report", "status")
 
-    def __init__(self, client: Client, report: socket.socket | None, pid: int) -> None:
+    def __init__(self, client: Client, report: sockets.socket | None, pid: int) -> None:
         """Look after a command.
 
         Args:

@@ -6,11 +6,11 @@ import array
 import errno
 import json
 import os
-import socket
 import struct
 import time
 from contextlib import suppress
 
+from layerview.containers import sockets
 from layerview.containers.plan import StartError
 from layerview.errors import LayerviewError, NotFoundError
 from layerview.text import printable
@@ -46,8 +46,8 @@ def connect(run: str) -> Shim:
     return Shim(_connected(run), run)
 
 
-def _connected(run: str) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _connected(run: str) -> sockets.socket:
+    connection = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
     folder = -1
     try:
         folder = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -78,14 +78,14 @@ def _connected(run: str) -> socket.socket:
 class Shim:
     """A connection to a container's shim. What waits or takes part takes the connection over."""
 
-    def __init__(self, connection: socket.socket, run: str = "") -> None:
+    def __init__(self, connection: sockets.socket, run: str = "") -> None:
         """Talk on a connection.
 
         Args:
             connection: to the shim.
             run: where others can be made.
         """
-        self._socket: socket.socket | None = connection
+        self._socket: sockets.socket | None = connection
         self._run = run
 
     def __enter__(self) -> Shim:
@@ -107,7 +107,7 @@ class Shim:
             self._socket.close()
             self._socket = None
 
-    def _take(self) -> socket.socket:
+    def _take(self) -> sockets.socket:
         connection = self._socket or _connected(self._run)
         self._socket = None
         return connection
@@ -219,7 +219,7 @@ class Shim:
 class Attached:
     """A connection on which a container's output comes in frames, and its input goes as it is."""
 
-    def __init__(self, connection: socket.socket, tty: bool, stdin: bool = True) -> None:
+    def __init__(self, connection: sockets.socket, tty: bool, stdin: bool = True) -> None:
         """Take part through a connection.
 
         Args:
@@ -239,7 +239,7 @@ class Attached:
 class Exec:
     """A command that runs in a container."""
 
-    def __init__(self, connection: socket.socket, master: int | None, pid: int) -> None:
+    def __init__(self, connection: sockets.socket, master: int | None, pid: int) -> None:
         """Look after a command.
 
         Args:
@@ -307,14 +307,14 @@ class Frames:
 
 
 def _asked(
-    connection: socket.socket,
+    connection: sockets.socket,
     words: dict[str, object],
     given: tuple[int, ...] = (),
     rights: list[int] | None = None,
 ) -> dict[str, object]:
     data = json.dumps(words, separators=(",", ":")).encode() + b"\n"
     try:
-        sent = socket.send_fds(connection, [data], given) if given else connection.send(data)
+        sent = sockets.send_fds(connection, [data], given) if given else connection.send(data)
         connection.sendall(data[sent:])
     except TimeoutError:
         raise LayerviewError("the container's shim does not answer; it hangs") from None
@@ -329,20 +329,20 @@ def _asked(
     return said
 
 
-def _line(connection: socket.socket, rights: list[int]) -> dict[str, object]:
+def _line(connection: sockets.socket, rights: list[int]) -> dict[str, object]:
     """Take one line, byte for byte: what follows is not ours."""
     held = b""
     try:
         while not held.endswith(b"\n") and len(held) < _MAX_LINE:
-            ahead = connection.recv(4096, socket.MSG_PEEK)
+            ahead = connection.recv(4096, sockets.MSG_PEEK)
             wanted = ahead.find(b"\n") + 1 or len(ahead)
             if not wanted:
                 break
             data, ancillary, _, _ = connection.recvmsg(
-                wanted, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC
+                wanted, sockets.CMSG_SPACE(4), sockets.MSG_CMSG_CLOEXEC
             )
             for _, kind, packed in ancillary:
-                if kind == socket.SCM_RIGHTS:
+                if kind == sockets.SCM_RIGHTS:
                     found = array.array("i")
                     found.frombytes(packed[: len(packed) // 4 * 4])
                     rights += found

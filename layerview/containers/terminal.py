@@ -7,13 +7,13 @@ import fcntl
 import os
 import select
 import signal
-import socket
 import struct
 import termios
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from types import TracebackType
 
+from layerview.containers import sockets
 from layerview.containers.talk import Attached, Exec, Frames, GoneError
 from layerview.errors import LayerviewError
 
@@ -343,7 +343,7 @@ class _AttachedPeer(_Peer):
     def end_input(self) -> None:
         self._takes = False
         with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_WR)
+            self._socket.shutdown(sockets.SHUT_WR)
 
 
 class _ExecPeer(_Peer):
