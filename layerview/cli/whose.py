@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 from layerview.cli.area import in_own_area, settle_root
 from layerview.cli.options import parser
 from layerview.cli.output import print_json
 from layerview.cli.roots import say_lines
-from layerview.errors import NotFoundError, UsageError
+from layerview.errors import LayerviewError, NotFoundError, UsageError
 from layerview.sizes import format_size
 from layerview.store.answers import Answer, Place
 from layerview.store.data_root import DataRoot
@@ -61,9 +62,7 @@ def run(words: Sequence[str]) -> int:
         raise UsageError("a path, an ID or a name is needed")
     arguments.query = what
     arguments.is_own = not arguments.root
-    if arguments.type == "path" or (
-        arguments.type is None and (os.path.isabs(what) or what.startswith("."))
-    ):
+    if _is_path(arguments):
         arguments.type = "path"
         if arguments.is_own:
             root, arguments.what = root_of(what)
@@ -80,6 +79,21 @@ def run(words: Sequence[str]) -> int:
     if arguments.is_own or _is_mine(arguments.root):
         return in_own_area(arguments, lambda: _whose(arguments))
     return _whose(arguments)
+
+
+def _is_path(arguments: argparse.Namespace) -> bool:
+    """Whether a path was asked about: it looks like one, or names a file of a data root here."""
+    what = arguments.what
+    if arguments.type is not None:
+        return bool(arguments.type == "path")
+    if os.path.isabs(what) or what.startswith("."):
+        return True
+    if arguments.root or not os.path.lexists(what):
+        return False
+    with suppress(LayerviewError):
+        root_of(what)
+        return True
+    return False
 
 
 def _default_root() -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -61,9 +62,11 @@ def root_of(path: str) -> tuple[DataRoot, str]:
         LayerviewError: when it may not be looked into.
     """
     place = os.path.abspath(path)
-    # As it was typed, then with the links above it followed: /var/lib/docker may be one.
+    # As it was typed, then with the links above it followed, /var/lib/docker may be one, then
+    # with all that are followed.
     above, name = os.path.split(place)
-    for attempt in dict.fromkeys((place, os.path.join(os.path.realpath(above), name))):
+    links = os.path.join(os.path.realpath(above), name), os.path.realpath(place)
+    for attempt in dict.fromkeys((place, *links)):
         found = _outermost(attempt)
         if found is not None:
             return found, attempt
@@ -82,11 +85,16 @@ def _outermost(path: str) -> DataRoot | None:
                 if inner.drivers():
                     return inner
         try:
-            if not os.path.isdir(os.path.join(at, "image")):
+            if not stat.S_ISDIR(os.stat(os.path.join(at, "image")).st_mode):
                 continue
             root = DataRoot(at)
             if root.drivers():
                 return root
+        except PermissionError:
+            said = f"{printable(at)} may only be looked into by its owner; use sudo"
+            refused = refused or NotFoundError(said)
+        except OSError:
+            continue
         except LayerviewError as error:
             refused = refused or error
     if refused is not None:

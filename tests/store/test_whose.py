@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -238,6 +239,9 @@ def test_the_root_is_found_from_any_path_below_and_by_links(place: Place, tmp_pa
         found, there = root_of(str(path))
         assert os.path.realpath(found.path) == os.path.realpath(place.root)
         look_up(found, there)
+    into = tmp_path / "into"
+    into.symlink_to(volume)
+    assert root_of(str(into))[1] == str(volume)
     with pytest.raises(NotFoundError, match="lies in no Docker data root"):
         root_of(str(tmp_path / "elsewhere"))
     # What a container makes is no root of ours, however it looks.
@@ -247,6 +251,39 @@ def test_the_root_is_found_from_any_path_below_and_by_links(place: Place, tmp_pa
     inner = place.root / "100000.100000"
     (inner / "image/vfs/layerdb").mkdir(parents=True)
     assert root_of(str(inner / "vfs/dir/x"))[0].path == str(inner)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+def test_a_folder_that_hides_a_root_is_named() -> None:
+    with tempfile.TemporaryDirectory(prefix="layerview-whose-", dir="/var/tmp") as place:
+        os.chmod(place, 0o755)
+        shut = Path(place) / "shut"
+        (shut / "root/image/vfs/layerdb").mkdir(parents=True)
+        shut.chmod(0o700)
+        os.seteuid(65534)
+        try:
+            for path in (shut, shut / "root", shut / "root/vfs/dir"):
+                with pytest.raises(NotFoundError, match=f"{shut} may only .* its owner; use sudo"):
+                    root_of(str(path))
+        finally:
+            os.seteuid(0)
+
+
+def test_a_path_is_taken_from_where_one_is(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the storage area is, and whether there is one."""
+    run = Command(capsys)
+    monkeypatch.setenv("LAYERVIEW_ROOT", str(place.root.parent / "none"))
+    for at in (place.root, place.home, place.home / place.orphan):
+        monkeypatch.chdir(at)
+        for word in (os.path.relpath(place.home / place.orphan / "diff"), "."):
+            found = run.json("whose", word)
+            assert (found["query"], found["root"]) == (word, str(place.root))
+        assert found["kind"] == ("orphan" if at.name == place.orphan else "metadata")
+    monkeypatch.chdir(place.home)
+    assert run.json("whose", place.orphan)["kind"] == "orphan"
+    assert "no storage area" in run("whose", "box").errors
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
