@@ -78,6 +78,9 @@ def run(words: Sequence[str]) -> int:
     arguments = made.parse_args(words)
     if arguments.data_root and arguments.root:
         raise UsageError("DATA_ROOT and --root are two words for one thing: name it once")
+    for word in (arguments.data_root, arguments.root, arguments.since):
+        if word == "":
+            raise UsageError("a path is empty: DATA_ROOT, --root and --since need one")
     arguments.root = arguments.data_root or arguments.root
     for kind in arguments.kind:
         if kind not in KINDS:

@@ -140,7 +140,8 @@ class DataRoot:
             if not found:
                 names = os.listdir(self.path) if stat.S_ISDIR(state.st_mode) else []
         except OSError as error:
-            raise NotFoundError(f"{shown}: {_why(error)}") from None
+            helps = "; use sudo" if isinstance(error, PermissionError) else ""
+            raise NotFoundError(f"{shown}: {_why(error)}{helps}") from None
         if not found:
             remapped = sorted(
                 name
@@ -151,7 +152,9 @@ class DataRoot:
             hint = f"; look into {printable(os.path.join(path, remapped[0]))}" if remapped else ""
             raise FormatError(f"{shown} is no Docker data root: it has no folder image{hint}")
         if not os.access(os.path.join(self.path, "image"), os.R_OK | os.X_OK):
-            raise NotFoundError(f"{shown}: its folder image may only be read by its owner")
+            raise NotFoundError(
+                f"{shown}: its folder image may only be read by its owner; use sudo"
+            )
         self.rootless = state.st_uid != 0 or _in_user_namespace()
         """Whether it belongs to an ordinary user, and so was written in a user namespace."""
 

@@ -145,6 +145,9 @@ def test_calls_whose_words_are_off(root: Path, run: Command, tmp_path: Path) -> 
         (["--kind", "colour"], 2),
         ([root, "--root", root], 2),
         ([root, root], 2),
+        ([""], 2),
+        (["--root", ""], 2),
+        (["--since", ""], 2),
         ([tmp_path / "none"], 1),
         ([tmp_path], 1),
     ):
