@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from layerview.sources.opening import ImageOpening
     from layerview.tui.disk_places import DiskRoot
     from layerview.tui.disk_reader import DiskReader, Document
+    from layerview.tui.live_instead import InsteadMade, InsteadOffered
     from layerview.tui.replay import ReplaySource
     from layerview.tui.screens.live_open import LiveChoice, LiveFound, LiveMissing
     from layerview.tui.widgets.chrome import AreaBar
@@ -234,17 +235,30 @@ class LayerviewApp(App[None]):
         """Go to the containers."""
         self.show_containers()
 
-    def show_containers(self, id: str = "") -> None:
+    def show_containers(self, id: str = "", *, enter: bool = False) -> None:
         """Go to the containers.
 
         Args:
             id: of the one that is chosen there; the first when left out.
+            enter: open it in the built-in shell.
         """
         from layerview.tui.screens.containers import ContainersScreen
 
         self._show_area(ContainersScreen, ContainersScreen)
         if id and isinstance(self.screen, ContainersScreen):
-            self.screen.choose(id)
+            self.screen.choose(id, enter=enter)
+
+    def on_instead_offered(self, message: InsteadOffered) -> None:
+        """Offer the built-in shell where containers can't be started."""
+        from layerview.tui.live_instead import offer
+
+        offer(self, message)
+
+    def on_instead_made(self, message: InsteadMade) -> None:
+        """Open a container in the built-in shell."""
+        from layerview.tui.live_instead import show_made
+
+        show_made(self, message)
 
     def on_live_found(self, message: LiveFound) -> None:
         """Show a container live."""

@@ -39,13 +39,22 @@ def start_live(app: LayerviewApp, image: str, *, here: bool) -> None:
         here: whether the image is in the storage area; others are loaded first, which can take
             long.
     """
-    words = start_words(image, 1, demo_volumes(image))
+    volumes = demo_volumes(image)
+    words = start_words(image, 1, volumes)
     quick = here or image == DEMO
     if not quick:
         app.notify("It starts when it is loaded into the local area.", markup=False)
 
     def work() -> Message:
-        back = app.worker.ask(words) if quick else Errand(words).finish(lambda *done: None)
+        try:
+            back = app.worker.ask(words) if quick else Errand(words).finish(lambda *done: None)
+        except LayerviewError:
+            from layerview.tui.live_instead import InsteadOffered, why_none_start
+
+            why = why_none_start()
+            if why is None:
+                raise
+            return InsteadOffered(image, volumes, why)
         source = watched(started_ids(back)[0])
         return LiveFound(source, time_text(time.time_ns()), is_demo(image))
 

@@ -96,6 +96,8 @@ class ContainersScreen(ContainersWork):
         self._doing: dict[str, str] = {}
         self._wanted = ""
         """The ID of a container that the cursor shall go to once it is listed."""
+        self._enter = False
+        """Whether that one is opened in the built-in shell then."""
         self._opening: tuple[str, str] | None = None
         """The container and the kind of the pane that is being opened."""
         self._opened: tuple[ContainerLine, str] | None = None
@@ -156,6 +158,9 @@ class ContainersScreen(ContainersWork):
         self._fill()
         if self._wanted and table.go_to(self._wanted):
             self._wanted = ""
+            if self._enter and table.current is not None:
+                self._open(table.current, "built-in")
+            self._enter = False
 
     @on(ContainersWork.LookFailed)
     def _not_listed(self, message: ContainersWork.LookFailed) -> None:
@@ -312,9 +317,9 @@ class ContainersScreen(ContainersWork):
         self._show_total()
         self._show_details()
 
-    def choose(self, id: str) -> None:
-        """Put the cursor on a container, as soon as it is listed."""
-        self._wanted = id
+    def choose(self, id: str, *, enter: bool = False) -> None:
+        """Put the cursor on a container, as soon as it is listed; open it in the built-in shell."""
+        self._wanted, self._enter = id, enter
         self.needle = ""
         self.running_only = False
         self.look()
