@@ -4,6 +4,7 @@ unreadable one: only what is surely not there proves anything.
 
 from __future__ import annotations
 
+import errno
 import os
 from types import TracebackType
 
@@ -104,4 +105,7 @@ def unread(path: str, error: OSError) -> LayerviewError:
     """Say in a line that something can't be read."""
     if isinstance(error, PermissionError):
         return LayerviewError(f"{printable(path)} may only be read by its owner")
+    if error.errno in (errno.ENOTDIR, errno.ELOOP):
+        said = "a symbolic link or a file stands there or above it, where a folder should be"
+        return LayerviewError(f"{printable(path)}: {said}")
     return LayerviewError(f"{printable(path)}: {(error.strerror or str(error)).lower()}")
