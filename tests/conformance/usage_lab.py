@@ -112,17 +112,17 @@ class Lab:
 
     def kit(self, name: str, *more: str, size: int = 200_000) -> None:
         """Have BuildKit build an image called `NAME:1`."""
-        done = self.kit_build(name, *more, size=size)
+        done = self.kit_build(name, "-q", *more, size=size)
         out, _ = done.communicate(timeout=120)
         assert done.returncode == 0, out
 
     def kit_build(self, name: str, *more: str, size: int = 200_000) -> subprocess.Popen[bytes]:
-        """Start a build."""
+        """Start a build, which prints its steps as they begin if it is not told `-q`."""
         place = self.folder / f"context-{name}"
         (place / "context").mkdir(parents=True, exist_ok=True)
         (place / "context/file").write_bytes(secrets.token_bytes(50_000))
         (place / "Dockerfile").write_text(KIT.format(size=size, name=name))
-        words = [DOCKER, "build", "--network", "none", "-q", "-t", f"{name}:1", *more, str(place)]
+        words = [DOCKER, "build", "--network", "none", "-t", f"{name}:1", *more, str(place)]
         env = {**self.engine.env, "DOCKER_BUILDKIT": "1"}
         return subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 

@@ -180,6 +180,11 @@ class Dockerd:
         )
 
     @property
+    def is_alive(self) -> bool:
+        """Whether it runs; engines die of bugs of their own."""
+        return self._process.poll() is None
+
+    @property
     def log(self) -> str:
         """What the engine has said so far."""
         return (self._folder / "log").read_text(errors="replace")
