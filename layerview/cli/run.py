@@ -20,7 +20,6 @@ from layerview.cli.new_container import (
 )
 from layerview.containers.plan import Options, StartError
 from layerview.errors import LayerviewError, NamespaceError, NotFoundError, UsageError
-from layerview.sizes import format_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -177,6 +176,8 @@ def _fields(created: Created, started: Started) -> dict[str, object]:
 
 
 def _report(created: Created, started: Started, arguments: Values) -> None:
+    from layerview.sizes import format_size
+
     for note in started.notes:
         say(note)
     took = started.nanoseconds / 1e6

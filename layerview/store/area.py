@@ -55,6 +55,7 @@ class Area:
         """Our own corner: Docker passes over it."""
         self.scratch = os.path.join(self.own, "tmp")
         """Files on their way to their place; written under the lock alone."""
+        self._data: DataRoot | None = None
 
     @classmethod
     def open(
@@ -86,7 +87,9 @@ class Area:
     @property
     def data(self) -> DataRoot:
         """What the area holds, read in place."""
-        return DataRoot(self.root)
+        if self._data is None:
+            self._data = DataRoot(self.root)
+        return self._data
 
     @property
     def _version_file(self) -> str:

@@ -13,6 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 
 from layerview.errors import (
     DamageError,
@@ -433,6 +434,12 @@ class DataRoot:
 
     def _sought(self, wanted: str) -> ContainerRecord | None:
         drivers = self.drivers()
+        if is_container_id(wanted):
+            for driver in drivers:
+                # Most calls know it: then no other container need be looked at.
+                if os.path.isdir(self.layout(driver).mount(wanted)):
+                    with suppress(LayerviewError):
+                        return self._container(wanted, driver, drivers)
         mounted = self._mounted(drivers, [])
         known = sorted({*self._container_ids("containers", []), *mounted})
 
