@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from textual.widgets import Input
 
 from layerview.errors import LayerviewError
 from layerview.sources.demo import tools
@@ -14,6 +15,7 @@ from layerview.tui import live_instead
 from layerview.tui.app import LayerviewApp
 from layerview.tui.screens.choose import ChooseImage
 from layerview.tui.screens.containers import ContainersScreen
+from layerview.tui.screens.run_container import RunContainer
 from layerview.tui.widgets.terminal import TerminalPane
 from tests.support.container_lab import Lab
 from tests.tui.driving import ready, screen_text, until
@@ -60,6 +62,24 @@ async def test_t_opens_the_built_in_shell_where_nothing_can_be_started(
             await pilot.press(key)
         await pilot.press("enter")
         await until(pilot, lambda: not pane.connected)
+
+
+async def test_so_does_the_dialog_that_starts_containers(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_instead, "why_none_start", lambda: WHY)
+    app = LayerviewApp(["demo:"])
+    async with app.run_test(size=(140, 45)) as pilot:
+        await ready(pilot)
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(app.screen, RunContainer))
+        dialog = app.screen
+        assert isinstance(dialog, RunContainer)
+        dialog.query_one("#driver", Input).value = "none"
+        await pilot.click("#start")
+        await until(pilot, lambda: isinstance(app.screen, ChooseImage))
+        await until(pilot, lambda: "user namespaces are forbidden" in screen_text(app))
+        assert "in the built-in shell" in screen_text(app)
 
 
 async def test_another_reason_is_only_said(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
@@ -89,6 +89,13 @@ class RunContainer(ModalScreen[list[str] | None]):
 
         def __init__(self, words: str) -> None:
             self.words = words
+            super().__init__()
+
+    class NoneStart(Message):
+        """Why no container can be started here at all."""
+
+        def __init__(self, why: str) -> None:
+            self.why = why
             super().__init__()
 
     def __init__(self, image: str = "") -> None:
@@ -204,7 +211,29 @@ class RunContainer(ModalScreen[list[str] | None]):
         local = image in self._names or f"{image}:latest" in self._names
         # Else its layers may have to be made first, which takes long and tells how far it is.
         work = self._by_worker if local and not self._text("driver") else self._by_errand
-        in_background(self, lambda: work(words), lambda reason: self.Started([], reason))
+        in_background(
+            self, lambda: self._or_instead(work, words), lambda reason: self.Started([], reason)
+        )
+
+    def _or_instead(self, work: Callable[[list[str]], Message], words: list[str]) -> Message:
+        """Start them, or offer what can be had where that is nothing."""
+        try:
+            return work(words)
+        except LayerviewError:
+            from layerview.tui.live_instead import why_none_start
+
+            why = why_none_start()
+            if why is None:
+                raise
+            return self.NoneStart(why)
+
+    @on(NoneStart)
+    def _none_start(self, message: NoneStart) -> None:
+        from layerview.tui.live_instead import InsteadOffered
+
+        volumes = shlex.split(self._text("volumes"))
+        self.dismiss(None)
+        self.app.post_message(InsteadOffered(self._text("image"), volumes, message.why))
 
     def _by_worker(self, words: list[str]) -> Message:
         return self.Started(_ids(self.app.worker.ask(words)))
