@@ -350,7 +350,7 @@ def test_the_way_that_is_said_frees_them_and_harms_nothing(leftover: Lab, run: C
     assert orphans(account(leftover, run)) == set()
     assert not any(os.path.exists(path) for path in leftover.orphans)
     docker = leftover.engine.docker
-    for image in ("base:1", "above:1", "classic:1", "kit:1"):
+    for image in ("classic:1", "kit:1"):
         docker("run", "--rm", "--network", "none", image, "true")
     docker("start", "-a", "untagged")
     leftover.kit("kit")
