@@ -9,8 +9,8 @@ from heapq import nsmallest
 from itertools import islice
 from json import dumps
 
+from layerview.cli.node_output import NodeWriter, node_fields
 from layerview.cli.options import Opened, image_path, natural, opened, parser, report
-from layerview.cli.output import NodeWriter, node_fields
 from layerview.errors import NotFoundError, UsageError
 from layerview.sizes import format_size
 from layerview.text import printable
