@@ -14,11 +14,9 @@ import fcntl
 import gc
 import json
 import os
-import select
 import signal
 import struct
 import sys
-import termios
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -216,7 +214,9 @@ def _take_back(run: str, lock: int, keeper: int) -> None:
     if keeper >= 0:
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(keeper, signal.SIGKILL)
-        select.select([keeper], [], [])
+        from select import select
+
+        select([keeper], [], [])
         _reap()
     os.ftruncate(lock, 0)
     with suppress(FileNotFoundError):
@@ -609,6 +609,8 @@ def _be_first(
         files.enter()
         message = json.dumps({"pid": pid}).encode()
         if terminal is not None:
+            import termios
+
             master, slave = terminal
             sockets.send_fds(line, [message], [master])
             fcntl.ioctl(slave, termios.TIOCSCTTY, 0)

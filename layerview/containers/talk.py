@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import errno
 import json
 import os
@@ -343,9 +342,7 @@ def _line(connection: sockets.socket, rights: list[int]) -> dict[str, object]:
             )
             for _, kind, packed in ancillary:
                 if kind == sockets.SCM_RIGHTS:
-                    found = array.array("i")
-                    found.frombytes(packed[: len(packed) // 4 * 4])
-                    rights += found
+                    rights += struct.unpack(f"{len(packed) // 4}i", packed[: len(packed) & ~3])
             held += data
     except TimeoutError:
         raise LayerviewError("the container's shim does not answer; it hangs") from None

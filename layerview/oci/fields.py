@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 
 from layerview.errors import FormatError
 from layerview.oci.digest import Digest
@@ -19,6 +18,7 @@ MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
 MAX_DEPTH = 100
 """The deepest nesting that is read, so that whoever walks a document later may recurse."""
 
+_INFINITE = (float("inf"), float("-inf"))
 _KINDS = {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}
 
 
@@ -201,7 +201,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _finite(text: str) -> float:
     value = float(text)
-    if math.isinf(value):
+    if value in _INFINITE:
         raise _UnusableNumber(f"the number {text[:32]} is too large")
     return value
 
