@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -331,6 +332,24 @@ async def test_another_root_is_chosen_from_the_list_and_remembered() -> None:
         await until(pilot, lambda: isinstance(app.screen, ImagesScreen))
         again, _ = await read_disk(pilot)
         assert again.root == DiskRoot("root", "/srv/old")
+
+
+async def test_another_root_is_typed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list has the keys at first; what is typed is a path all the same."""
+    path = tmp_path / "q_root"
+    path.mkdir()
+    monkeypatch.chdir(tmp_path)
+    app = app_on(ToldReader())
+    async with app.run_test(size=SIZE) as pilot:
+        screen, _ = await read_disk(pilot)
+        await pilot.press("p")
+        await until(pilot, lambda: isinstance(app.screen, ChooseImage))
+        await pilot.press(*"none", "enter")
+        await until(pilot, lambda: "no such file" in screen_text(app))
+        await pilot.press(*["backspace"] * 4, *"q_root", "enter")
+        await until(pilot, lambda: screen.root == DiskRoot("root", str(path)))
 
 
 async def test_leaving_the_screen_ends_the_process() -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -55,7 +55,8 @@ class ChooseImage(ModalScreen[str | None]):
             yield Label(self._heading, classes="heading", markup=False)
             yield Label(self._words, classes="words", markup=False)
             if self._typed:
-                yield Input(placeholder=self._typed, suggester=PathSuggester())
+                path = PathSuggester()
+                yield Input(placeholder=self._typed, suggester=path, select_on_focus=False)
             yield OptionList(*(Content(printable(shown)) for _, shown in self._names))
             yield Label("", classes="failed", id="failed", markup=False)
 
@@ -68,6 +69,16 @@ class ChooseImage(ModalScreen[str | None]):
         else:
             self.query_one(OptionList).display = False
             self.query(Input).first().focus()
+
+    def on_key(self, event: events.Key) -> None:
+        """Take what is typed over the list for the beginning of what may be typed."""
+        entry = next(iter(self.query(Input)), None)
+        if entry is None or entry.has_focus or not event.is_printable or not event.character:
+            return
+        event.stop()
+        event.prevent_default()
+        entry.focus()
+        entry.insert_text_at_cursor(event.character)
 
     @on(OptionList.OptionSelected)
     def _selected(self, event: OptionList.OptionSelected) -> None:
