@@ -218,7 +218,7 @@ class Files:
             if flags & _WRITES and known.id not in self._written:
                 self._written[known.id] = known
                 if self._union.report is not None:
-                    known.seen = os.fstat(known.fd).st_mtime_ns
+                    known.seen = _written(os.fstat(known.fd))
             return OPEN_PASSTHROUGH | OPEN_NOFLUSH
         if self._backing is not None:
             # What it was before, by passthrough, left nothing in the cache that is true now.
@@ -360,18 +360,23 @@ class Files:
     def mark(self) -> None:
         """Tell nothing of what was written up to now: there was nobody to hear of it."""
         for known in self._written.values():
-            known.seen = os.fstat(known.fd).st_mtime_ns
+            known.seen = _written(os.fstat(known.fd))
 
     def _look(self, known: Known) -> None:
-        had = os.fstat(known.fd)
-        if had.st_mtime_ns != known.seen:
-            known.seen = had.st_mtime_ns
+        now = _written(os.fstat(known.fd))
+        if now != known.seen:
+            known.seen = now
             self._union.wrote(known.node, None, Caller())
 
 
 _OPENED = Struct(OUT.format + OPEN_OUT.format[1:])
 _CREATED = Struct(OUT.format + ENTRY_OUT.format[1:] + OPEN_OUT.format[1:])
 _WROTE = Struct(OUT.format + WRITE_OUT.format[1:])
+
+
+def _written(state: os.stat_result) -> tuple[int, int, int]:
+    """Return what a write changes; its time alone may be that of the file's making."""
+    return state.st_mtime_ns, state.st_size, state.st_blocks
 
 
 def _stale() -> OSError:

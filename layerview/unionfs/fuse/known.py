@@ -62,8 +62,8 @@ class Known:
         """Whether what is made in a folder gets an access list from it; None: not looked at."""
         self.plain = False
         """It was made here, and nobody gave it an attribute."""
-        self.seen = 0
-        """The time up to which writes were told, when the kernel writes."""
+        self.seen = (0, 0, 0)
+        """What the file was when writes were told last, when the kernel writes."""
 
 
 class Table:
