@@ -140,9 +140,11 @@ def test_whatever_stands_in_a_records_place_makes_no_orphan(root: Path, what: st
         put = {"link": lambda at: at.symlink_to(moved), "file": Path.touch, "folder": Path.mkdir}
         put[what](path)
         try:
+            before = du(root)
             found = account(DataRoot(str(root)))
             assert orphans(found) <= orphans(whole), path
-            assert found.total_bytes == du(root), path
+            # What was written just now may take another block, or one less, once it is on the disk.
+            assert found.total_bytes in (before, du(root)), path
         except LayerviewError:
             assert path == root / "image"
         finally:
