@@ -134,7 +134,7 @@ def _attached(
 def _remove(containers: Containers, id: str) -> None:
     # Somebody else may have been faster.
     with suppress(LayerviewError):
-        containers.remove(id, force=True, volumes=True)
+        containers.clear(id)
 
 
 def _create(containers: Containers, image: str, asked: Options) -> Created:

@@ -17,6 +17,7 @@ from layerview.oci.fields import Fields
 from layerview.progress import QUIET, Progress
 from layerview.records import Record
 from layerview.store.containers import (
+    ContainerRuns,
     NameInUse,
     NewContainer,
     complete,
@@ -483,6 +484,22 @@ class Containers:
         with self.area.writing(self._say) as writing:
             gone = writing.remove_container(record.id, volumes=volumes)
         return Removed(record.id, gone, [name for name in record.volumes if name not in gone])
+
+    def clear(self, id: str) -> None:
+        """Remove a container that has ended, with its volumes without a name.
+
+        Args:
+            id: whole.
+
+        Raises:
+            LayerviewError: when it can't be removed.
+        """
+        try:
+            with self.area.writing(self._say) as writing:
+                writing.remove_container(id, volumes=True)
+        except ContainerRuns:
+            # Its first process has ended, and something of it lives.
+            self.remove(id, force=True, volumes=True)
 
     # -- looking and changing -----------------------------------------------------------------
 
