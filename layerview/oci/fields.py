@@ -46,7 +46,8 @@ def load_json(data: bytes, document: str, *, most: int = MAX_DOCUMENT_BYTES) -> 
         raise _fault(document, "has a number of too many digits") from None
     except RecursionError:
         raise _fault(document, "is nested too deeply") from None
-    if _is_deep(value):
+    # Most have too few brackets to be nested so deeply.
+    if text.count("{") + text.count("[") >= MAX_DEPTH and _is_deep(value):
         raise _fault(document, "is nested too deeply")
     return _without_surrogates(value) if "\\ud" in text.lower() else value
 
