@@ -26,6 +26,8 @@ _TICK = 0.1
 """Seconds between two looks at whether to stop."""
 _QUIET = 0.3
 """Seconds without news after which all is looked at once, where something may have been missed."""
+_LATER = 2.0
+"""Seconds after which it is looked at once more: a busy machine may hear of a folder late."""
 _SHARE = 20
 """A look at everything comes at most this many times its own duration after the last one."""
 _BURST = 500
@@ -111,7 +113,7 @@ class _Observer:
         self._life = _life(target, held)
         self._listener = _listen(self._trees, target, stop, self._said)
         held.callback(self._listener.close)
-        self._restless = False
+        self._rests = 0
         self._news_at = self._next_rest = 0.0
 
     def run(self) -> Iterator[list[Record]]:
@@ -153,9 +155,12 @@ class _Observer:
             self._settle(more)
         if batch:
             self._news_at = now
-            self._restless |= self._listener.rests or len(batch) > _BURST
-        elif self._restless and now - self._news_at > _QUIET and now > self._next_rest:
-            self._restless = False
+            if self._listener.rests:
+                self._rests = 2
+            elif len(batch) > _BURST:
+                self._rests = 1
+        elif self._rests and now > max(self._news_at + self._quiet, self._next_rest):
+            self._rests -= 1
             for tree in self._trees:
                 tree.rescan()
             done = time.monotonic()
@@ -164,6 +169,11 @@ class _Observer:
             records += tree.events()
         self._listener.landed()
         return records
+
+    @property
+    def _quiet(self) -> float:
+        """How long it must be quiet before the next look at everything."""
+        return _LATER if self._rests == 1 and self._listener.rests else _QUIET
 
     def _settle(self, batch: Batch) -> None:
         if batch.rescan:
@@ -200,7 +210,7 @@ class _VolumeObserver(_Observer):
         self._said = []
         self._trees = _volumes(target, held, self._said)
         self._life = None
-        self._restless = False
+        self._rests = 0
         self._news_at = self._next_rest = 0.0
         if self._trees:
             self._listener = _listen(self._trees, target, stop, self._said)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,17 +26,17 @@ pytestmark = [
 
 
 @contextmanager
-def served(place: Path, seeds: tuple[int, ...]) -> Iterator[tuple[Target, Path, int]]:
-    """Serve a union of layers; give what to watch, where it shows, and the server's process."""
+def served(place: Path, *fills: Callable[[Path], None]) -> Iterator[tuple[Target, Path, int]]:
+    """Serve a union of layers, the base first; give target, place and the server's process."""
     reason = can_serve()
     if reason is not None:
         pytest.skip(reason)
     place.mkdir()
-    layers = []
-    for number, seed in enumerate(seeds):
+    layers: list[WatchedLayer] = []
+    for number, make in enumerate(fills):
         folder = place / f"l{number}"
         folder.mkdir()
-        fill(seed)(folder)
+        make(folder)
         layers.insert(0, WatchedLayer(number, str(folder)))
     for name in ("upper", "merged", "told"):
         (place / name).mkdir()
@@ -85,7 +85,7 @@ def settled(watching: Watching, target: Target) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_random_work_is_told_in_full(seed: int, tmp_path: Path) -> None:
-    with served(tmp_path / "u", (seed, seed + 1, seed + 2)) as (target, top, _):
+    with served(tmp_path / "u", fill(seed), fill(seed + 1), fill(seed + 2)) as (target, top, _):
         with Watching(target) as watching:
             for part in range(3):
                 work(top, seed * 10 + part, 60)
@@ -98,7 +98,7 @@ def test_a_look_at_the_disk_tells_as_much_where_steps_cannot_be_heard(
     seed: int, tmp_path: Path
 ) -> None:
     with (
-        served(tmp_path / "u", (seed, seed + 1)) as (target, top, _),
+        served(tmp_path / "u", fill(seed), fill(seed + 1)) as (target, top, _),
         Watching(target._replace(steps=None)) as watching,
     ):
         work(top, seed, 80)
@@ -106,7 +106,7 @@ def test_a_look_at_the_disk_tells_as_much_where_steps_cannot_be_heard(
 
 
 def test_an_append_is_told_with_all_that_it_cost(tmp_path: Path) -> None:
-    with served(tmp_path / "u", (1, 2)) as (target, top, _):
+    with served(tmp_path / "u", fill(1), fill(2)) as (target, top, _):
         Path(target.layers[-1].folder, "low").write_bytes(b"l" * 1000)
         with Watching(target) as watching:
             done = subprocess.Popen(["sh", "-c", "echo more >> low; echo again >> low"], cwd=top)
@@ -123,7 +123,7 @@ def test_an_append_is_told_with_all_that_it_cost(tmp_path: Path) -> None:
 
 
 def test_the_servers_end_is_told(tmp_path: Path) -> None:
-    with served(tmp_path / "u", (1,)) as (target, _, pid):
+    with served(tmp_path / "u", fill(1)) as (target, _, pid):
         with Watching(target) as watching:
             os.kill(pid, 9)
             watching.quiet()
