@@ -86,7 +86,7 @@ class Disk:
 
     def growing(self) -> list[str]:
         """Return the paths of what containers write while one looks."""
-        running = {one.id for one in self.containers if one.status in ("running", "paused")}
+        running = {one.id for one in self.containers if one.runs}
         ids = {id for one in self.containers if one.id in running for id in one.ids}
         names = {one.name for one in self.containers if one.id in running}
         return sorted(

@@ -43,6 +43,11 @@ class StockContainer(NamedTuple):
     """The driver's IDs of its layers: its own, and the one below it."""
     image_id: str = ""
 
+    @property
+    def runs(self) -> bool:
+        """Whether it has processes, which write, and keep it from being removed as it is."""
+        return self.status in ("running", "paused", "restarting")
+
 
 class StackLayer(NamedTuple):
     """A layer as it lies in a stack."""

@@ -90,6 +90,8 @@ def safe_way(disk: Disk, row: Row, *, own: bool) -> str:
     if _users(disk, row) or (row.type == "volume" and any(part.owners for part in row.parts)):
         return "remove its containers first" + (" (2)" if own else ": `docker rm`")
     here, there = commands[row.type]
+    if any(row.key == f"container:{one.id}" and one.runs for one in disk.containers):
+        there += " -f"
     return f"{here} removes it, after asking" if own else f"`{there}` removes it there"
 
 
