@@ -49,7 +49,7 @@ else:
     def socketpair(family=AF_UNIX, type=SOCK_STREAM):  # noqa: A002
         """Return two sockets that are connected with each other."""
         one, other = _socket.socketpair(family, type)
-        return socket(fileno=one.detach()), socket(fileno=other.detach())
+        return tuple(socket(family, type, 0, end.detach()) for end in (one, other))
 
     def send_fds(line, buffers, fds):
         """Send bytes, and descriptors with them."""
