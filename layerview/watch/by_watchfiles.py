@@ -16,8 +16,8 @@ from layerview.watch.tree import Tree
 if TYPE_CHECKING:
     from watchfiles.main import FileChange
 
-_STEP = 20
-_DEBOUNCE = 60
+_STEP = 10
+_DEBOUNCE = 30
 _TIMEOUT = 40
 """Milliseconds: the library's own looking for news, the longest it holds them, and none."""
 _UNHEARD = 0.5

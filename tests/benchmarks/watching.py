@@ -103,6 +103,12 @@ def main() -> None:
     parser.add_argument("--watchfiles", action="store_true", help="as everybody but root hears")
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--volatile", action="store_true", help="let no copy-up wait for the disk")
+    parser.add_argument(
+        "--folder",
+        metavar="DIR",
+        default="/var/tmp",
+        help="where the layers lie; root hears of all that happens on the file system there",
+    )
     words = parser.parse_args()
     if words.watchfiles:
 
@@ -110,7 +116,7 @@ def main() -> None:
             raise PermissionError
 
         by_fanotify.Fanotify = refuse  # type: ignore[assignment,misc]
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as made:
+    with tempfile.TemporaryDirectory(dir=words.folder) as made:
         place = Path(made)
         with overlay(place / "idle", many, volatile=words.volatile) as (target, _):
             process = Process(target)
