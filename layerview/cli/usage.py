@@ -199,6 +199,10 @@ def _print(found: Account, ways: SafeWays, shared: set[str], arguments: argparse
     total = found.total_bytes
     engine = f", which {found.engine} holds" if found.engine else ""
     print(f"{printable(found.root)}: {size(total)}{printable(engine)}\n")
+    wanted = sorted(_wanted(found, arguments), key=lambda part: (-part.bytes, part.path))
+    if not wanted:
+        print("There is nothing of that kind.")
+        return
     rows = [["TYPE", "COUNT", "SIZE", "SHARE"]]
     for kind in KINDS:
         parts = found.of(kind)
@@ -213,10 +217,6 @@ def _print(found: Account, ways: SafeWays, shared: set[str], arguments: argparse
     if any(part.driver == "btrfs" for part in found.parts):
         print("\nOn btrfs layers share blocks with those below; like du, this counts them in each.")
     _print_mounts(found, arguments)
-    wanted = sorted(_wanted(found, arguments), key=lambda part: (-part.bytes, part.path))
-    if not wanted:
-        print("\nThere is nothing of that kind.")
-        return
     shown = wanted if arguments.verbose else wanted[:_LARGEST]
     print("\nEach:\n" if len(shown) == len(wanted) else "\nThe largest:\n")
     _print_parts(shown, arguments)

@@ -70,7 +70,7 @@ def check_name(name: str) -> str:
     """
     if not re.fullmatch(_NAME, name):
         raise UsageError(
-            f"{printable(name[:80])!r} is no container's name: letters, digits and _.- make one,"
-            " a letter or digit first"
+            f"{printable(name[:80])!r} is no container's name: two or more letters, digits and"
+            " _.- make one, a letter or digit first"
         )
     return name.removeprefix("/")

@@ -87,6 +87,10 @@ def test_people_see_kinds_the_largest_parts_and_each_orphan(root: Path, run: Com
     whole = run("usage", "-v").out
     assert "\nEach:\n" in whole
     assert len(whole) > len(answer.out)
+    assert run("usage", "--kind", "build_cache").out.splitlines()[1:] == [
+        "",
+        "There is nothing of that kind.",
+    ]
     some = run("usage", "--kind", "orphan", "--kind", "volume").out
     assert "image_layer" not in some
     assert str(orphan) in some
