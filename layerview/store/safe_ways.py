@@ -13,6 +13,7 @@ from layerview.store.data_root import DataRoot
 from layerview.store.driver_homes import HOMES, REMOVING
 from layerview.store.references import Records
 from layerview.store.root_paths import driver_names
+from layerview.store.volumes import is_name
 from layerview.text import printable
 
 
@@ -44,7 +45,7 @@ class SafeWays:
         """Say what frees a part's space without harm; None where nothing need be said."""
         if part.kind == "orphan":
             return self._own_orphan() if self.own else self._orphan(part)
-        if part.kind == "volume" and not part.owners:
+        if part.kind == "volume" and not part.owners and is_name(part.name):
             word = "layerview" if self.own else "docker"
             command = f"{word} volume rm {_quoted(part.name)}"
             return Way("if its data is not needed:", (command,))

@@ -69,12 +69,17 @@ def check_name(name: str) -> str:
     Raises:
         UsageError: when it is none.
     """
-    if not re.fullmatch(_NAME, name):
+    if not is_name(name):
         raise UsageError(
             f"{printable(name[:80])!r} is no volume's name: two or more letters, digits and _.-"
             " make one, a letter or digit first; for a folder of the machine write its whole path"
         )
     return name
+
+
+def is_name(name: str) -> bool:
+    """Whether a volume may have a name; folders among the volumes may have others."""
+    return re.fullmatch(_NAME, name) is not None
 
 
 def is_anonymous(name: str) -> bool:

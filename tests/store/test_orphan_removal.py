@@ -242,6 +242,12 @@ def test_other_parts_have_their_ways_too(root: Path, driver: str) -> None:
     assert "docker volume rm data" in found["volume"]
     assert "docker builder prune" in found["build_cache"]
     assert "when it starts" in found["temporary"]
+    # A name that no volume has would be an option to the command, or several words.
+    shutil.rmtree(root / "volumes/data")
+    for name in ("-f", "a b", "a\nb", "$(id)"):
+        (root / "volumes" / name).mkdir()
+        assert ways()["volume"] == ""
+        (root / "volumes" / name).rmdir()
 
 
 @pytest.mark.parametrize("at", range(6))
