@@ -74,7 +74,7 @@ def run(words: Sequence[str]) -> int:
     if arguments.is_own and not os.path.lexists(os.path.join(arguments.root, "image")):
         raise NotFoundError(
             f"there is no storage area at {printable(arguments.root)} yet; name an engine's data"
-            f" root with --root to ask for {printable(what)} there"
+            f" root with --root to ask for {printable(what[:120])} there"
         )
     if arguments.is_own or _is_mine(arguments.root):
         return in_own_area(arguments, lambda: _whose(arguments))

@@ -13,6 +13,7 @@ from layerview.oci.digest import Digest
 from layerview.store.answers import Answer, Place, joined
 from layerview.store.build_cache import BuildCache
 from layerview.store.data_root import ContainerRecord, DataRoot, LayerRecord
+from layerview.store.driver_homes import HOMES
 from layerview.store.engine import find_engine
 from layerview.store.inventory import ImageUse, Inventory
 from layerview.store.orphans import Proof
@@ -110,6 +111,8 @@ class Whose:
             raise NotFoundError(f"{printable(path)} is not there, and no record speaks of it")
         if not there:
             return replace(answer, note=joined(answer.note, "it is not there"))
+        if _is_missing(path):
+            answer = replace(answer, note=joined(answer.note, "nothing has that name in it"))
         return replace(answer, inside=spot.inside)
 
     def of_spot(self, spot: RootPath) -> Answer:
@@ -137,8 +140,12 @@ class Whose:
         if spot.kind == "volume":
             return self.of_volume(spot.id, spot.path)
         kind = {"build_cache": "cache"}.get(spot.kind, spot.kind)
-        place = Place(spot.kind, spot.path)
-        return Answer(kind, spot.path, spot.driver, places=(place,))
+        place, note = Place(spot.kind, spot.path), ""
+        if spot.path == self.root.path:
+            note = "the data root itself, with all that is in it"
+        elif os.path.relpath(spot.path, self.root.path) in HOMES:
+            note = "the storage driver's own folder, with all layers"
+        return Answer(kind, spot.path, spot.driver, places=(place,), note=note)
 
     def _record(self, answer: Answer, spot: RootPath, note: str) -> Answer:
         return replace(
@@ -356,6 +363,17 @@ class Whose:
         note = "" if users else "no container mounts it"
         place = Place("volume", path)
         return Answer("volume", path, containers=users, places=(place,), note=note)
+
+
+def _is_missing(path: str) -> bool:
+    """Whether there is surely nothing at a path."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def logs(home: str) -> list[str]:

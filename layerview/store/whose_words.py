@@ -66,7 +66,7 @@ class Words:
         if started:
             return started[0][1]()
         what = wanted or "container, image, layer or volume"
-        raise NotFoundError(f"{printable(self._root.path)} has no {what} {printable(word)}")
+        raise NotFoundError(f"{printable(self._root.path)} has no {what} {printable(word[:120])}")
 
     def _named_container(self, word: str) -> Answer | None:
         for record in self._whose.inventory.containers:

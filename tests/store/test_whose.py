@@ -229,6 +229,11 @@ def test_a_folder_that_is_not_there_is_told_by_its_record(place: Place) -> None:
     assert (found.kind, found.note) == ("layer", "it is not there")
     with pytest.raises(NotFoundError, match="no record speaks of it"):
         place.path(place.home / ("f" * 64))
+    found = place.path(place.home / place.orphan / "diff/none")
+    assert "nothing has that name in it" in found.note
+    assert "nothing has" not in place.path(place.home / place.orphan / "diff").note
+    assert place.path(place.root).note == "the data root itself, with all that is in it"
+    assert "driver's own folder" in place.path(place.root / place.driver).note
 
 
 def test_the_root_is_found_from_any_path_below_and_by_links(place: Place, tmp_path: Path) -> None:
