@@ -13,10 +13,11 @@ from layerview.cli.area import in_own_area, settle_root
 from layerview.cli.options import TerminalProgress, parser
 from layerview.cli.output import print_json, table
 from layerview.cli.roots import say_lines
-from layerview.errors import LayerviewError, NotFoundError, UsageError
+from layerview.errors import FormatError, LayerviewError, NotFoundError, UsageError
 from layerview.sizes import format_size
 from layerview.store.account import KINDS, Account, Part
 from layerview.store.data_root import DataRoot
+from layerview.store.root_paths import root_of
 from layerview.store.safe_ways import SafeWays
 from layerview.store.saved_account import (
     Changed,
@@ -106,10 +107,22 @@ def _is_mine(root: str) -> bool:
         return False
 
 
+def _data_root(path: str) -> DataRoot:
+    """Open a data root; of a folder in one, say how to ask for it."""
+    try:
+        return DataRoot(path)
+    except FormatError as error:
+        with suppress(NotFoundError):
+            root, _ = root_of(path)
+            way = f"`layerview whose {printable(path)}` says whose it is"
+            raise FormatError(f"{error}, but lies in {printable(root.path)}: {way}") from None
+        raise
+
+
 def _usage(arguments: argparse.Namespace, saved: SavedAccount | None) -> int:
     from layerview.store.usage import account
 
-    root = DataRoot(arguments.root)
+    root = _data_root(arguments.root)
     time = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     progress = TerminalProgress()
     found = account(root, progress=progress)

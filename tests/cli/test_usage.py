@@ -159,6 +159,12 @@ def test_calls_whose_words_are_off(root: Path, run: Command, tmp_path: Path) -> 
         assert (answer.status, answer.out, answer.errors.count("\n")) == (status, "", 1), words
 
 
+def test_of_a_folder_in_a_root_it_says_how_to_ask(root: Path, run: Command) -> None:
+    answer = run("usage", root / "vfs/dir")
+    assert (answer.status, answer.out, answer.errors.count("\n")) == (1, "", 1)
+    assert f"lies in {root}: `layerview whose {root}/vfs/dir`" in answer.errors
+
+
 def test_where_no_area_is_yet_it_is_said_how_to_name_a_root(
     run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
