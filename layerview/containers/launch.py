@@ -67,7 +67,7 @@ _KINDS = {
 _MOST_GIVEN = 8
 _LAST_STEPS = 0.05
 """Seconds that a thread has for its end once it was joined."""
-_TREE, _NO_TREE, _ISOLATED = b"t", b"n", b"i"
+_TREE, _NO_TREE, _ISOLATED, _SETTLED = b"t", b"n", b"i", b"s"
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 1
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -506,6 +506,9 @@ class _First:
         isolate(plan)
         with suppress(BrokenPipeError):
             self._line.send(_ISOLATED)
+            # It may take the kernel a while: ended containers' networks are cleared away first.
+            settle(plan)
+            self._line.send(_SETTLED)
 
     def give(self, root: str) -> None:
         """Give it its tree."""
@@ -591,12 +594,11 @@ def _be_first(
         os.setsid()
         os.umask(0o022)
         unshare(CLONE_NEWNS)
-        tree, isolated = _await_tree(line)
-        files = rootfs.Files(tree, place)
+        heard: dict[bytes, list[int]] = {}
+        files = rootfs.Files(_await(_TREE, line, heard)[0], place)
         files.mount_proc()
         files.mount_dev()
-        if not isolated and not _received(line)[0]:
-            os._exit(1)
+        _await(_ISOLATED, line, heard)
         join(plan, keeper)
         files.mount_sys(own_network=plan.network != "host")
         files.mount_queues()
@@ -626,6 +628,7 @@ def _be_first(
         reset_signals()
         user = find(plan.user)
         enter_folder(plan.cwd)
+        _await(_SETTLED, line, heard)
         become(user, owned=(0, 1, 2) if plan.tty or plan.open_stdin else (1, 2))
         execute(plan.args, with_home(plan.env, user))
     except BaseException as error:
@@ -635,21 +638,23 @@ def _be_first(
         os._exit(1)
 
 
-def _await_tree(line: sockets.socket) -> tuple[int, bool]:
-    """Wait for the tree; say also whether the keeper has made the other namespaces."""
-    isolated = False
-    while True:
+def _await(wanted: bytes, line: sockets.socket, heard: dict[bytes, list[int]]) -> list[int]:
+    """Wait for a message; those that come before it are kept. Return the descriptors with it."""
+    while wanted not in heard:
         said, given = _received(line)
-        if said == _TREE:
-            return given[0], isolated
-        if said != _ISOLATED:
+        if said not in (_TREE, _ISOLATED, _SETTLED):
             os._exit(1)
-        isolated = True
+        heard[said] = given
+    return heard[wanted]
 
 
 def isolate(plan: Plan) -> None:
     """Enter new namespaces for all but mounts and processes."""
     unshare(sum(_kinds(plan).values()))
+
+
+def settle(plan: Plan) -> None:
+    """Give these namespaces the host name, and a loopback that is up."""
     if plan.hostname:
         try:
             sockets.sethostname(plan.hostname)
