@@ -45,7 +45,8 @@ class SafeWays:
         """Say what frees a part's space without harm; None where nothing need be said."""
         if part.kind == "orphan":
             return self._own_orphan() if self.own else self._orphan(part)
-        if part.kind == "volume" and not part.owners and is_name(part.name):
+        # Without a note, somebody unknown may mount it.
+        if part.kind == "volume" and part.note and not part.owners and is_name(part.name):
             word = "layerview" if self.own else "docker"
             command = f"{word} volume rm {_quoted(part.name)}"
             return Way("if its data is not needed:", (command,))

@@ -360,7 +360,11 @@ class Whose:
     def of_volume(self, name: str, path: str) -> Answer:
         """Say which containers mount a volume."""
         users = self._with_volume(name)
-        note = "" if users else "no container mounts it"
+        note = "no container mounts it"
+        if users:
+            note = ""
+        elif not self._records.containers_known:
+            note = "whether a container mounts it can't be told"
         place = Place("volume", path)
         return Answer("volume", path, containers=users, places=(place,), note=note)
 

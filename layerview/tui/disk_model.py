@@ -196,7 +196,8 @@ class Disk:
         for key, parts in owned.items():
             if key.startswith("volume:"):
                 owners = dict.fromkeys(owner for part in parts for owner in part.owners)
-                note = f"mounted by {', '.join(owners)}" if owners else "no container mounts it"
+                # Without owners it says whether that is known.
+                note = f"mounted by {', '.join(owners)}" if owners else parts[0].note
                 name = parts[0].name
                 # Nobody gave it a name: as on the Volumes screen.
                 shown = name[:12] if is_hex(name, 64) else name

@@ -80,15 +80,14 @@ def safe_way(disk: Disk, row: Row, *, own: bool) -> str:
         return known
     if row.type == "cache":
         return next((disk.ways[one.path] for one in row.parts if one.path in disk.ways), "")
+    if _users(disk, row) or (row.type == "volume" and any(part.owners for part in row.parts)):
+        return "remove its containers first" + (" (2)" if own else ": `docker rm`")
     commands = {
         "image": ("Del in Images (1)", "docker rmi"),
         "container": ("Del in Containers (2)", "docker rm"),
-        "volume": ("Del in Volumes (4)", "docker volume rm"),
     }
     if row.type not in commands or not row.key.startswith(f"{row.type}:"):
         return ""
-    if _users(disk, row) or (row.type == "volume" and any(part.owners for part in row.parts)):
-        return "remove its containers first" + (" (2)" if own else ": `docker rm`")
     here, there = commands[row.type]
     if any(row.key == f"container:{one.id}" and one.runs for one in disk.containers):
         there += " -f"

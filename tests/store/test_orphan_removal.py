@@ -19,6 +19,7 @@ from layerview.store.intents import Intent
 from layerview.store.orphan_removal import remove_orphans
 from layerview.store.safe_ways import SafeWays
 from layerview.store.usage import account
+from layerview.store.whose import Whose
 from tests.support import archives, areas, build_caches, containers
 from tests.support.areas import BASE, TOP
 from tests.support.commands import Command
@@ -248,6 +249,14 @@ def test_other_parts_have_their_ways_too(root: Path, driver: str) -> None:
         (root / "volumes" / name).mkdir()
         assert ways()["volume"] == ""
         (root / "volumes" / name).rmdir()
+    # Nor is one offered where it can't be told who mounts what.
+    (root / "volumes/data").mkdir()
+    assert ways()["volume"]
+    (root / "containers" / ("5" * 64)).mkdir(parents=True)
+    (root / "containers" / ("5" * 64) / "config.v2.json").write_text("{")
+    (root / "image" / driver / "layerdb/mounts" / ("5" * 64)).mkdir(parents=True)
+    assert ways()["volume"] == ""
+    assert "can't be told" in Whose(DataRoot(str(root))).of_path(str(root / "volumes/data")).note
 
 
 @pytest.mark.parametrize("at", range(6))

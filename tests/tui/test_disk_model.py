@@ -19,7 +19,7 @@ from layerview.tui.disk_told import (
     read_sizes,
 )
 from layerview.tui.disk_words import safe_way
-from tests.tui.disk_specimens import CONTAINERS, FREES, IMAGES, PARTS, ROOT, WAYS, told
+from tests.tui.disk_specimens import CONTAINERS, FREES, IMAGES, PARTS, ROOT, WAYS, told, volume
 
 
 def disk(parts: list[Part] = PARTS) -> Disk:
@@ -205,3 +205,12 @@ def test_what_is_told_is_read_whatever_it_is() -> None:
     assert read_pair([1, 2]) == (1, 2)
     assert read_pair([1, True]) is read_pair([1]) is read_pair(None) is None
     assert read_parts([told(part) for part in PARTS]) == PARTS
+
+
+def test_a_volume_is_unused_only_where_that_is_known() -> None:
+    unknown = replace(volume("old", 8192), note="")
+    made = Disk()
+    made.settle([volume("free", 4096), unknown])
+    notes = {row.name: row.note for row in made.top()}
+    assert notes == {"free": "no container mounts it", "old": ""}
+    assert safe_way(made, row(made.top(), "old"), own=True) == ""
