@@ -28,8 +28,9 @@ def _create(arguments: Values) -> int:
 
     # A container of driver aufs can be opened where nothing can be mounted.
     trial = wanted_driver(arguments) != "aufs"
-    place, image = image_in_area(arguments, arguments.rest[0], trial=trial)
-    created = Containers(place, say).create(image, options(arguments, attached=True))
+    place, image, record = image_in_area(arguments, arguments.rest[0], trial=trial)
+    asked = options(arguments, attached=True)
+    created = Containers(place, say).create(image, asked, record=record)
     for note in created.notes:
         say(note)
     if arguments.json:

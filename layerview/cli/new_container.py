@@ -12,6 +12,7 @@ from layerview.text import printable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from layerview.store.area import Area
+    from layerview.store.data_root import ImageRecord
 
 _MAX_ENV_FILE = 16 << 20
 
@@ -173,8 +174,12 @@ def wanted_driver(arguments: Values) -> str | None:
     return arguments.driver or os.environ.get("LAYERVIEW_DRIVER") or None
 
 
-def image_in_area(arguments: Values, word: str, *, trial: bool = True) -> tuple[Area, str]:
+def image_in_area(
+    arguments: Values, word: str, *, trial: bool = True
+) -> tuple[Area, str, ImageRecord | None]:
     """Return the area and a name of the image in it; the image is loaded first where it is not.
+
+    Where it was there already, its record comes with it.
 
     Args:
         arguments: `driver`, `platform`, `root`.
@@ -197,8 +202,7 @@ def image_in_area(arguments: Values, word: str, *, trial: bool = True) -> tuple[
     if place is not None and os.path.isdir(os.path.join(place.root, "image")):
         name = word.removeprefix("local:") if word.startswith("local:") else word
         try:
-            find(place.data, name, driver)
-            return place, name
+            return place, name, find(place.data, name, driver).record
         except NotFoundError:
             pass
         except UsageError:
@@ -213,7 +217,7 @@ def image_in_area(arguments: Values, word: str, *, trial: bool = True) -> tuple[
                 from layerview.cli.load_for_run import load_from_area
 
                 load_from_area(place, record, driver, trial=trial)
-                return place, name
+                return place, name, None
     from layerview.cli.load_for_run import load_from_elsewhere
 
-    return load_from_elsewhere(arguments, word, driver, trial=trial)
+    return *load_from_elsewhere(arguments, word, driver, trial=trial), None

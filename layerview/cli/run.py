@@ -85,14 +85,21 @@ def _run(arguments: Values, driver: str | None) -> int:
     from layerview.containers.life import Containers
 
     try:
-        place, image = image_in_area(arguments, arguments.rest[0])
+        place, image, record = image_in_area(arguments, arguments.rest[0])
         asked = options(arguments, attached=not arguments.detach)
         containers = Containers(place, say)
+
+        def create() -> Created:
+            created = containers.create(image, asked, record=record)
+            for note in created.notes:
+                say(note)
+            return created
+
         if not arguments.detach:
-            return _attached(containers, image, asked, arguments, driver)
+            return _attached(containers, create, asked, arguments, driver)
         status = 0
         for _ in range(arguments.count or 1):
-            status = max(status, _detached(containers, image, asked, arguments))
+            status = max(status, _detached(containers, create, asked, arguments))
         return status
     except LayerviewError as error:
         if driver == "aufs" and not isinstance(error, UsageError | NotFoundError):
@@ -103,9 +110,13 @@ def _run(arguments: Values, driver: str | None) -> int:
 
 
 def _attached(
-    containers: Containers, image: str, asked: Options, arguments: Values, driver: str | None
+    containers: Containers,
+    create: Callable[[], Created],
+    asked: Options,
+    arguments: Values,
+    driver: str | None,
 ) -> int:
-    created = _create(containers, image, asked)
+    created = create()
 
     def started(how: Started) -> None:
         if os.isatty(2):
@@ -137,15 +148,10 @@ def _remove(containers: Containers, id: str) -> None:
         containers.clear(id)
 
 
-def _create(containers: Containers, image: str, asked: Options) -> Created:
-    created = containers.create(image, asked)
-    for note in created.notes:
-        say(note)
-    return created
-
-
-def _detached(containers: Containers, image: str, asked: Options, arguments: Values) -> int:
-    created = _create(containers, image, asked)
+def _detached(
+    containers: Containers, create: Callable[[], Created], asked: Options, arguments: Values
+) -> int:
+    created = create()
     if not arguments.json:
         # As in Docker: it is there, whether it starts or not.
         print(created.id)

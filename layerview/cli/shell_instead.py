@@ -90,9 +90,9 @@ def run_instead(
     _say_why(why)
     give_way()
     arguments.driver = DRIVER
-    place, image = image_in_area(arguments, arguments.rest[0], trial=False)
+    place, image, record = image_in_area(arguments, arguments.rest[0], trial=False)
     containers = Containers(place, say)
-    created = containers.create(image, options(arguments, attached=True))
+    created = containers.create(image, options(arguments, attached=True), record=record)
     for note in created.notes:
         say(note)
     try:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from layerview.oci.digest import Digest
     from layerview.oci.reference import Reference
     from layerview.store.area import Area
-    from layerview.store.data_root import ContainerRecord
+    from layerview.store.data_root import ContainerRecord, ImageRecord
 
 PATIENCE = 10
 """Seconds that a container has to end by itself, as in Docker."""
@@ -113,12 +113,13 @@ class Containers:
 
     # -- creating -----------------------------------------------------------------------------
 
-    def create(self, image: str, options: Options) -> Created:
+    def create(self, image: str, options: Options, *, record: ImageRecord | None = None) -> Created:
         """Make a container of an image of the area, with a thin layer of its own.
 
         Args:
             image: a name, an ID, or the first digits of that.
             options: what else is asked for.
+            record: the image's, where the caller has looked it up just now.
 
         Raises:
             NotFoundError: when there is no such image.
@@ -135,7 +136,8 @@ class Containers:
 
             runtime = choose_runtime(self.area.own, options.runtime)
         with self.area.writing(self._say) as writing:
-            record = find(self.area.data, image, options.driver).record
+            if record is None:
+                record = find(self.area.data, image, options.driver).record
             id = new_id()
             settings = settle(record.config, image, id, options)
             driver = writing.driver(record.driver)
