@@ -12,11 +12,12 @@ from layerview.tui.words import count_of
 Groups = list[list[Piece]]
 
 
-def place_words(row: Row) -> Groups:
-    """Say where a row lies, or what is in it."""
+def place_words(row: Row, *, brief: bool = False) -> Groups:
+    """Say where a row lies, or what is in it; where there is little room, first why it is there."""
     groups: Groups = [[plain(printable(row.path))]] if row.path else []
     if row.note and not row.problem:
-        groups.append([muted(printable(row.note))])
+        first = brief and row.type in ("orphan", "temporary")
+        groups.insert(0 if first else len(groups), [muted(printable(row.note))])
     if row.entries:
         groups.append([muted(count_of(row.entries, "entry", "entries"))])
     if not row.whole:

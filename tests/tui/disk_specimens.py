@@ -145,8 +145,8 @@ FREES = {
 WAYS = {
     f"{ROOT}/volumes/old-backup": "if its data is not needed: `docker volume rm old-backup`",
     PARTS[15].path: (
-        "stop the engine, run this again, and if it is still an orphan, and then"
-        f" `rm -r {PARTS[15].path}`"
+        "stop the engine, run this again, and if it is still an orphan:"
+        f" `rm -r --one-file-system {PARTS[15].path}`"
     ),
 }
 FILES = [

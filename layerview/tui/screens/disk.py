@@ -249,9 +249,9 @@ class DiskScreen(DiskWork):
         title.show(printable(row.name), right)
         binary = self.app.binary_sizes
         self._show_stack(row)
-        self.query_one("#place", SubjectRow).show(place_words(row))
-        fate = self.query_one("#fate", SubjectRow)
         brief = self.has_class("-narrow")
+        self.query_one("#place", SubjectRow).show(place_words(row, brief=brief))
+        fate = self.query_one("#fate", SubjectRow)
         fate.show(fate_words(self.disk, row, own=self.own, binary=binary, brief=brief))
 
     def _show_stack(self, row: Row) -> None:
