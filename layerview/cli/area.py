@@ -55,6 +55,14 @@ def in_own_area(arguments: argparse.Namespace | Values, work: Callable[[], int])
         return work()
 
 
+def is_mine(root: str) -> bool:
+    """Whether a root is an ordinary user's own, in which much is hidden outside of a namespace."""
+    try:
+        return os.stat(root).st_uid == os.geteuid() != 0
+    except OSError:
+        return False
+
+
 def settle_root(arguments: argparse.Namespace | Values) -> None:
     """Make `arguments.root` say where the area is, in a user namespace as well as outside."""
     arguments.root = os.path.abspath(arguments.root) if arguments.root else default_root()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from layerview.cli.area import in_own_area, settle_root
+from layerview.cli.area import in_own_area, is_mine, settle_root
 from layerview.cli.options import TerminalProgress, parser
 from layerview.cli.output import print_json, table
 from layerview.cli.roots import say_lines
@@ -94,17 +94,9 @@ def run(words: Sequence[str]) -> int:
             f"there is no storage area at {printable(arguments.root)} yet; for an engine's data"
             " root: layerview usage /var/lib/docker"
         )
-    if own or _is_mine(arguments.root):
-        # In a user's own root much is hidden from the user outside of a user namespace.
+    if own or is_mine(arguments.root):
         return in_own_area(arguments, lambda: _usage(arguments, saved))
     return _usage(arguments, saved)
-
-
-def _is_mine(root: str) -> bool:
-    try:
-        return os.stat(root).st_uid == os.geteuid() != 0
-    except OSError:
-        return False
 
 
 def _data_root(path: str) -> DataRoot:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 
-from layerview.cli.area import in_own_area, settle_root
+from layerview.cli.area import in_own_area, is_mine, settle_root
 from layerview.cli.options import parser
 from layerview.cli.output import print_json
 from layerview.cli.roots import say_lines
@@ -76,7 +76,7 @@ def run(words: Sequence[str]) -> int:
             f"there is no storage area at {printable(arguments.root)} yet; name an engine's data"
             f" root with --root to ask for {printable(what[:120])} there"
         )
-    if arguments.is_own or _is_mine(arguments.root):
+    if arguments.is_own or is_mine(arguments.root):
         return in_own_area(arguments, lambda: _whose(arguments))
     return _whose(arguments)
 
@@ -100,13 +100,6 @@ def _default_root() -> str:
     from layerview.store.area import default_root
 
     return default_root()
-
-
-def _is_mine(root: str) -> bool:
-    try:
-        return os.stat(root).st_uid == os.geteuid() != 0
-    except OSError:
-        return False
 
 
 def _whose(arguments: argparse.Namespace) -> int:
