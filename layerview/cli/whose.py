@@ -69,7 +69,11 @@ def run(words: Sequence[str]) -> int:
             arguments.root = root.path
             arguments.is_own = root.path == _default_root()
         else:
-            arguments.what = os.path.abspath(what)
+            root = os.path.abspath(arguments.root)
+            place = os.path.abspath(what)
+            # From where one is, or from the root.
+            inside = os.path.commonpath((place, root)) == root
+            arguments.what = place if inside else os.path.join(root, what)
     settle_root(arguments)
     if arguments.is_own and not os.path.lexists(os.path.join(arguments.root, "image")):
         raise NotFoundError(
@@ -88,7 +92,9 @@ def _is_path(arguments: argparse.Namespace) -> bool:
         return bool(arguments.type == "path")
     if os.path.isabs(what) or what.startswith("."):
         return True
-    if arguments.root or not os.path.lexists(what):
+    # Of what is gone, a record may speak still.
+    there = os.path.lexists(what) or ("/" in what and os.path.isdir(os.path.dirname(what)))
+    if arguments.root or not there:
         return False
     with suppress(LayerviewError):
         root_of(what)

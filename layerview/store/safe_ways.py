@@ -12,7 +12,6 @@ from layerview.store.area import is_own
 from layerview.store.data_root import DataRoot
 from layerview.store.driver_homes import HOMES, REMOVING
 from layerview.store.references import Records
-from layerview.store.root_paths import driver_names
 from layerview.store.volumes import is_name
 from layerview.text import printable
 
@@ -97,7 +96,7 @@ class SafeWays:
 
     @cached_property
     def _records(self) -> Records:
-        return Records(self._root, driver_names(self._root))
+        return Records(self._root, HOMES)
 
 
 def _quoted(*paths: str) -> str:

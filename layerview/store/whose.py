@@ -18,7 +18,7 @@ from layerview.store.engine import find_engine
 from layerview.store.inventory import ImageUse, Inventory
 from layerview.store.orphans import Proof
 from layerview.store.references import Records
-from layerview.store.root_paths import RootPath, driver_names, is_log, look_up
+from layerview.store.root_paths import RootPath, is_log, look_up
 from layerview.store.tree_size import LEFT_OUT, Meter
 from layerview.text import printable
 
@@ -60,7 +60,8 @@ class Whose:
     @cached_property
     def _records(self) -> Records:
         """All that refers to folders, the build cache's records included."""
-        found = Records(self.root, driver_names(self.root))
+        # Of all that paths may name, whether they are there or not.
+        found = Records(self.root, HOMES)
         self.problems += [line for line in found.problems if line not in self.problems]
         return found
 

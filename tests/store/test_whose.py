@@ -229,6 +229,9 @@ def test_a_folder_that_is_not_there_is_told_by_its_record(place: Place) -> None:
     assert (found.kind, found.note) == ("layer", "it is not there")
     with pytest.raises(NotFoundError, match="no record speaks of it"):
         place.path(place.home / ("f" * 64))
+    for driver in ("overlay2/", "btrfs/subvolumes/", "aufs/diff/", "vfs/dir/", "overlay/"):
+        with pytest.raises(NotFoundError, match="no record speaks of it"):
+            place.path(place.root / driver / ("f" * 64) / "diff")
     found = place.path(place.home / place.orphan / "diff/none")
     assert "nothing has that name in it" in found.note
     assert "nothing has" not in place.path(place.home / place.orphan / "diff").note
@@ -288,7 +291,13 @@ def test_a_path_is_taken_from_where_one_is(
         assert found["kind"] == ("orphan" if at.name == place.orphan else "metadata")
     monkeypatch.chdir(place.home)
     assert run.json("whose", place.orphan)["kind"] == "orphan"
+    assert run.json("whose", f"{place.orphan}/none")["kind"] == "orphan"
     assert "no storage area" in run("whose", "box").errors
+    for at in (place.root, place.root.parent):
+        monkeypatch.chdir(at)
+        words = ("volumes/data", "--type", "path", "--root", place.root)
+        assert run.json("whose", *words)["kind"] == "volume"
+    assert "does not lie in" in run("whose", "/etc", "--root", place.root).errors
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
