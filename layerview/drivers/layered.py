@@ -8,7 +8,6 @@ from contextlib import closing, suppress
 
 from layerview.drivers.base import Driver, naive_changes, naive_diff, need
 from layerview.drivers.below import Below, copy_attributes, is_opaque
-from layerview.drivers.namespace import mapped_owners
 from layerview.errors import NotFoundError
 from layerview.layer.beneath import OPEN_FOLDER, open_beneath
 from layerview.layer.override import OVERRIDE
@@ -78,6 +77,7 @@ def apply_layered(
     layer implies is what it is below: both as when the tar is unpacked over all layers below
     (umoci, Docker's vfs). Docker's overlay2 refuses such links, and gives such folders 0755.
     """
+    from layerview.drivers.namespace import mapped_owners
     from layerview.layer.apply import apply
 
     lowers = driver.lowers(need(driver, id))

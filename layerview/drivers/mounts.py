@@ -15,6 +15,8 @@ MAX_LOWERS = 500
 MS_REC = 0x4000
 MS_SLAVE = 1 << 19
 
+_INITIAL = 0xEFFFFFFD
+"""The inode of the first user namespace (PROC_USER_INIT_INO, include/linux/proc_ns.h)."""
 MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 _CLONE_FS = 0x200
@@ -94,6 +96,14 @@ def unshare(flags: int) -> None:
         OSError: as unshare(2) has it.
     """
     _checked(libc().unshare(ctypes.c_int(flags)), "")
+
+
+def is_initial() -> bool:
+    """Whether this process is in the machine's first user namespace."""
+    try:
+        return os.stat("/proc/self/ns/user").st_ino == _INITIAL
+    except OSError:
+        return True
 
 
 def mount_points(folder: str) -> list[str]:

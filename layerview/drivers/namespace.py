@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from layerview import errors
 from layerview.drivers.mounts import MS_REC, MS_SLAVE, libc, mount, unshare
+from layerview.drivers.mounts import is_initial as is_initial
 from layerview.errors import LayerviewError, NamespaceError
 from layerview.records import Record
 
@@ -25,19 +26,9 @@ if TYPE_CHECKING:
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
 _PR_SET_PDEATHSIG = 1
-_INITIAL = 0xEFFFFFFD
-"""The inode of the first user namespace (PROC_USER_INIT_INO, include/linux/proc_ns.h)."""
 _ALL = 1 << 32
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SI_KERNEL = 0x80
-
-
-def is_initial() -> bool:
-    """Whether this process is in the machine's first user namespace."""
-    try:
-        return os.stat("/proc/self/ns/user").st_ino == _INITIAL
-    except OSError:
-        return True
 
 
 def run_in_user_namespace(work: Callable[[], int]) -> int:

@@ -38,12 +38,12 @@ from layerview.drivers.layered import (
 )
 from layerview.drivers.mounted_trees import MountedTrees, Places
 from layerview.drivers.mounts import (
+    is_initial,
     make_overlay,
     mount_overlay,
     overlay_options,
     overlay_parameter,
 )
-from layerview.drivers.namespace import is_initial
 from layerview.drivers.removal import remove_tree
 from layerview.errors import DamageError, LayerviewError, LimitError
 from layerview.layer.whiteouts import Whiteouts
