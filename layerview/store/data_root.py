@@ -631,7 +631,10 @@ class DataRoot:
 
     def _open(self, path: str, flags: int = os.O_RDONLY) -> int:
         """Open what lies in the root, through real folders only."""
-        below = os.fsencode(os.path.relpath(path, self.path))
+        above = f"{self.path}/"
+        below = os.fsencode(
+            path.removeprefix(above) if path.startswith(above) else os.path.relpath(path, self.path)
+        )
         try:
             root = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:

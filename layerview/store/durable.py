@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 
 from layerview.errors import LayerviewError, NotFoundError
 from layerview.text import printable
@@ -140,18 +140,23 @@ def read_small(path: str, most: int = 16 << 20) -> bytes:
     return data
 
 
-@contextmanager
-def named(path: str) -> Iterator[None]:
-    """Turn what the system refuses into one line that names the file.
+class named:
+    """Turns what the system refuses into one line that names the file.
 
     Raises:
         NotFoundError: when the file is not there.
         LayerviewError: for everything else.
     """
-    try:
-        yield
-    except OSError as error:
-        raise refused(error, path) from None
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise refused(error, self._path) from None
 
 
 def refused(error: OSError, path: str) -> LayerviewError:
