@@ -38,9 +38,8 @@ def default_root() -> str:
 def is_own(own: str) -> bool:
     """Whether a folder is layerview's corner of an area, and of this version."""
     try:
-        with open(os.path.join(own, "version"), "rb") as file:
-            return file.read(64) == f"{VERSION}\n".encode()
-    except OSError:
+        return read_small(os.path.join(own, "version"), 64) == f"{VERSION}\n".encode()
+    except LayerviewError:
         return False
 
 

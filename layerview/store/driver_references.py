@@ -99,6 +99,8 @@ class DriverRecords:
         self._depths: dict[Digest, int] = {}
         self._mounts: dict[str, tuple[str, str, Digest | None]] = {}
         """Of a container or a build's mount: the driver's IDs, and the layer below."""
+        self._unnamed: list[str] = []
+        """Mounts whose records name no folder: they are being made or removed, or are damaged."""
         self._of_images: set[Digest] = set()
         self._going: dict[str, Idle] = {}
         for name in self._names(layout.layers_tmp):
@@ -159,7 +161,11 @@ class DriverRecords:
 
     def _take_mount(self, name: str) -> None:
         folder = os.path.join(self.layout.mounts, name)
-        ids = [self._id(os.path.join(folder, kind)) for kind in ("mount-id", "init-id")]
+        paths = [os.path.join(folder, kind) for kind in ("mount-id", "init-id")]
+        ids = [self._id(path) for path in paths]
+        # Some have no init layer.
+        if (not ids[0] and os.path.lexists(folder)) or (not ids[1] and os.path.lexists(paths[1])):
+            self._unnamed.append(name)
         self._mounts[name] = (ids[0], ids[1], self._digest(os.path.join(folder, "parent")))
 
     def _take_layer(self, chain: Digest) -> None:
@@ -212,6 +218,11 @@ class DriverRecords:
                 claims[self._layers[chain]] = claim
         for name, (mount_id, init_id, _) in self._mounts.items():
             self._refer_mount(into, name, mount_id, init_id)
+        for name in filter(self._is_container, self._unnamed):
+            if self._whole:
+                record = os.path.join(self.layout.mounts, name)
+                self._problems.append(f"{printable(record)} names no folder of the driver")
+            self._whole = False
         for chain, id in self._layers.items():
             into.depth[id] = self._depth(chain)
             if id not in claims:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from types import TracebackType
 
 from layerview.errors import FormatError, LayerviewError
@@ -81,6 +82,8 @@ class RecordFiles:
         if fd is None:
             return None
         try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise FormatError(f"{printable(path)} is no file")
             data = os.read(fd, _MAX_TEXT + 1)
         except OSError as error:
             raise unread(path, error) from None
