@@ -220,8 +220,8 @@ class DriverRecords:
             self._refer_mount(into, name, mount_id, init_id)
         for name in filter(self._is_container, self._unnamed):
             if self._whole:
-                record = os.path.join(self.layout.mounts, name)
-                self._problems.append(f"{printable(record)} names no folder of the driver")
+                place = os.path.join(self.layout.mounts, name)
+                self._problems.append(f"{printable(place)} names no folder of the driver")
             self._whole = False
         for chain, id in self._layers.items():
             into.depth[id] = self._depth(chain)
