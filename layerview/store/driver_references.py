@@ -67,6 +67,8 @@ class References:
     """Whether all records that name folders could be read."""
     needs_known: bool = True
     """Whether all could be read that says which layers are needed."""
+    layerless: tuple[str, ...] = ()
+    """Names of containers of the driver that no record names a layer for."""
 
     def claim(self, name: str) -> Claim | None:
         """Return who needs a folder, by its name: its ID, or that with `-removing` behind it."""
@@ -177,6 +179,11 @@ class DriverRecords:
         elif os.path.lexists(record) and self._whole:
             self._whole = False
             self._problems.append(f"{printable(record)} names no folder of the driver")
+
+    @property
+    def mounts(self) -> set[str]:
+        """Containers, and builds' mounts, that have a record here."""
+        return {*self._mounts, *self._unnamed}
 
     def read_images(self, root: DataRoot) -> None:
         """Read the images, which are written after their layers."""

@@ -25,7 +25,7 @@ from layerview.store.moments import birth, changed
 from layerview.store.record_files import RecordFiles
 from layerview.store.references import Records
 from layerview.store.tree_size import Meter, never
-from layerview.text import is_hex
+from layerview.text import is_hex, printable
 
 _GRACE = 600.0
 """Seconds in which an engine refers to what it makes, but for large layers (see `_loading`)."""
@@ -147,8 +147,13 @@ class Proof:
         known = all(each.containers_known for each in self._readings)
         if why in ("unneeded", "gone") and not known:
             return "not all containers can be read"
-        if not _is_engines(id) and not all(each.cache.readable for each in self._readings):
-            return "the records of the build cache can't be read"
+        if not _is_engines(id):
+            readable = all(each.cache.readable for each in self._readings)
+            return "" if readable else "the records of the build cache can't be read"
+        if not why:
+            lost = [name for name in readings[0].layerless if name in readings[1].layerless]
+            if lost:
+                return f"the record that names the layer of container {printable(lost[0])} is lost"
         return ""
 
     def _waiting(self, candidate: Candidate, idle: Idle | None) -> str:

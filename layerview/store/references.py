@@ -75,6 +75,17 @@ class Records:
             self.problems.append(self.cache.problem)
         for each in records:
             each.refer(self.drivers[each.layout.driver])
+        self._find_layerless(set().union(*(each.mounts for each in records)))
+
+    def _find_layerless(self, mounts: set[str]) -> None:
+        """Note the containers whose record in layerdb is lost: their layers may be any folder."""
+        for id in sorted(self.container_ids - mounts - self.removals):
+            named = ""
+            with suppress(LayerviewError):
+                named = self.root.container_document(id).optional_text("Driver") or ""
+            for driver, references in self.drivers.items():
+                if named in ("", driver):
+                    references.layerless += (self.container_name(id),)
 
     def _is_surely_others(self) -> bool:
         """Whether it is certain that layerview did not make the data root."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import shutil
@@ -296,6 +297,24 @@ def test_a_damaged_record_makes_no_orphan_of_what_it_may_name(
     found = judged(root)
     kinds = {found[each].kind for each in (id, alone)}
     assert kinds == ({"orphan"} if name == "parent" and not text else {"other"})
+
+
+def test_what_may_be_a_containers_whose_record_is_lost_is_no_orphan(root: Path) -> None:
+    """It is a person's data; only the record could say which folder has them."""
+    layer, cache = folder(root), folder(root, "a" * 25)
+    place = root / "containers" / ("8" * 64)
+    place.mkdir(parents=True)
+    for driver, kind in (("overlay2", "other"), ("", "other"), ("vfs", "orphan")):
+        said = {"ID": place.name, "Name": "/ledger", "Driver": driver}
+        (place / "config.v2.json").write_text(json.dumps(said))
+        found = judged(root)
+        assert found[layer].kind == kind, (driver, found[layer])
+        assert (kind == "orphan") or "container ledger is lost" in found[layer].note
+        assert found[cache].kind == "orphan"
+    (place / "config.v2.json").unlink()
+    assert judged(root)[layer].kind == "other"
+    place.rmdir()
+    assert judged(root)[layer].kind == "orphan"
 
 
 def test_a_damaged_image_makes_no_orphan_of_a_layer(root: Path) -> None:
