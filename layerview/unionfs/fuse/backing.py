@@ -52,6 +52,7 @@ class Backing:
             return False
         finally:
             os.close(fd)
+            self.regain()
         return True
 
     def open(self, fd: int) -> int:
