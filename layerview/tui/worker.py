@@ -61,12 +61,10 @@ class WorkerProcess:
             child = self._started()
             self._open[number] = question
             assert child.stdin is not None
-            try:
+            # Where it has ended, the listener answers, and knows why.
+            with suppress(OSError):
                 child.stdin.write(request)
                 child.stdin.flush()
-            except OSError:
-                self._open.pop(number, None)
-                question.answered.set()
         question.answered.wait()
         if question.answer is None:
             raise WorkerGone(self._complaint or "layerview's worker has ended; try again")
