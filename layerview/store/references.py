@@ -57,7 +57,8 @@ class Records:
         self._intents_known = True
         self.removals: set[str] = set()
         """Containers that are being removed there."""
-        if self.is_own or not self._is_surely_others():
+        may_be_own = self.is_own or not self._is_surely_others()
+        if may_be_own:
             self._read_own()
         found = dict.fromkeys([*root.drivers(), *drivers])
         self.drivers = {driver: References(driver) for driver in found}
@@ -73,6 +74,9 @@ class Records:
         self.cache = BuildCache.read(root)
         if self.cache.problem:
             self.problems.append(self.cache.problem)
+        if may_be_own:
+            # Of who began meanwhile a layer may have been seen, and its image not yet.
+            self._read_own()
         for each in records:
             each.refer(self.drivers[each.layout.driver])
         self._find_layerless(set().union(*(each.mounts for each in records)))
@@ -99,7 +103,7 @@ class Records:
     def _read_own(self) -> None:
         for _ in range(_TRIES):
             try:
-                self.intents = list(Intents(self.own, "").listed())
+                self.intents += list(Intents(self.own, "").listed())
                 break
             except NotFoundError:
                 continue  # one was dropped while it was read
