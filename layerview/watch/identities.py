@@ -35,6 +35,11 @@ class Identities:
         """Return one path."""
         return self._first.get(id)
 
+    def paths(self, id: bytes) -> list[bytes]:
+        """Return all paths."""
+        first = self._first.get(id)
+        return [] if first is None else [first, *self._more.get(id, ())]
+
     def other(self, id: bytes, path: bytes) -> bytes | None:
         """Return a path that is not this one."""
         first = self._first.get(id)

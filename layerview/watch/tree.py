@@ -301,17 +301,20 @@ class Tree:
         if before == after:
             return
         if before is not None and after is not None and before.id == after.id:
+            for name in self._ids.paths(after.id):
+                # It is told once, whatever names it has.
+                self.known.put(name, after)
             self._know(path, after)
             if not after.is_whiteout:
                 self._tell_change(path, before, after, hint)
             return
         hidden = after is not None and after.is_whiteout
         if before is not None:
-            self._leave(path, before, hint, hidden)
-            other = self._ids.path(before.id)
-            if other is not None:
-                # What was written under this name shows under the others.
-                waiting.append((other, NOTHING))
+            for id in self._leave(path, before, hint, hidden):
+                other = self._ids.path(id)
+                if other is not None:
+                    # What was written under this name shows under the others.
+                    waiting.append((other, NOTHING))
         if after is None:
             return
         if not hidden:
@@ -322,9 +325,14 @@ class Tree:
             left = self._hidden[path] = _Left(path, None, hint, True)
             self._out.append(left)
 
-    def _leave(self, path: bytes, before: Seen, hint: Hint, hidden: bool) -> None:
-        """Take an entry out that is no longer at its path, with all below it."""
+    def _leave(self, path: bytes, before: Seen, hint: Hint, hidden: bool) -> list[bytes]:
+        """Take an entry out that is no longer at its path, with all below it.
+
+        Returns:
+            The identities of what may have other names.
+        """
         below = self.known.take_below(path)
+        gone = [before.id, *(seen.id for _, seen in below if seen.nlink > 1 and seen.id)]
         self.known.take(path)
         for each, seen in below:
             self._ids.remove(seen.id, each)
@@ -333,7 +341,7 @@ class Tree:
             old = self._hidden.pop(path, None)
             if old is not None:
                 old.events = list(self._gone(old))
-            return
+            return gone
         left = _Left(path, before, hint, hidden)
         left.below = below
         earlier = self._left.pop(before.id, None)
@@ -341,6 +349,7 @@ class Tree:
             earlier.events = list(self._gone(earlier))
         self._left[before.id] = self._replaced[path] = left
         self._out.append(left)
+        return gone
 
     def _appear(
         self,
