@@ -113,6 +113,8 @@ class Area:
         except NotADirectoryError:
             half = False
         if names and not half:
+            if os.path.lexists(self._version_file):
+                return True  # another has made it meanwhile, the version first
             if "image" in names:
                 raise FormatError(
                     f"{shown} is a data root that layerview did not make, and is only read:"

@@ -257,3 +257,26 @@ def test_what_cannot_be_cleared_up_yet_keeps_nobody_from_working(
     assert run("tag", "a:1", "c:1").status == 0
     assert not (root / "vfs/dir" / ("1" * 64)).exists()
     assert areas.wrong(root) == []
+
+
+def test_an_area_that_another_makes_in_the_midst_of_a_look_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "area"
+    (root / "layerview").mkdir(parents=True)
+    look = os.listdir
+    looks: list[object] = []
+
+    def make_meanwhile(path: str) -> list[str]:
+        names = look(path)
+        if not looks:
+            looks.append(path)
+            monkeypatch.setattr(os, "listdir", look)
+            with Area.open(str(root), create=True).writing():
+                pass
+            monkeypatch.setattr(os, "listdir", make_meanwhile)
+        return names if path == str(root) else look(path)
+
+    monkeypatch.setattr(os, "listdir", make_meanwhile)
+    assert Area.open(str(root), create=True).root == str(root)
+    assert looks
