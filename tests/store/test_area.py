@@ -265,18 +265,14 @@ def test_an_area_that_another_makes_in_the_midst_of_a_look_is_one(
     root = tmp_path / "area"
     (root / "layerview").mkdir(parents=True)
     look = os.listdir
-    looks: list[object] = []
 
     def make_meanwhile(path: str) -> list[str]:
-        names = look(path)
-        if not looks:
-            looks.append(path)
+        if path == str(root / "layerview"):
             monkeypatch.setattr(os, "listdir", look)
             with Area.open(str(root), create=True).writing():
                 pass
-            monkeypatch.setattr(os, "listdir", make_meanwhile)
-        return names if path == str(root) else look(path)
+        return look(path)
 
     monkeypatch.setattr(os, "listdir", make_meanwhile)
     assert Area.open(str(root), create=True).root == str(root)
-    assert looks
+    assert os.listdir is look
