@@ -249,7 +249,8 @@ class DriverRecords:
             claim = Claim("temporary", note=going if lives else left + _CLEARED)
             for id in intent.ids:
                 yield id, claim
-            for chain in intent.chains:
+            # What a load counts on is needed as long as it lives.
+            for chain in (*intent.chains, *(intent.uses if lives else ())):
                 if chain in self._layers:
                     yield self._layers[chain], claim
             for id, idle in self._going.items():

@@ -19,6 +19,7 @@ from layerview.store.data_root import DataRoot
 from layerview.store.driver_homes import HOMES, Home, id_of, is_trial
 from layerview.store.engine import Engine, find_engine
 from layerview.store.ledger import Ledger, OpenFolder, added
+from layerview.store.locks import undisturbed
 from layerview.store.orphans import Candidate, Proof
 from layerview.store.record_files import RecordFiles
 from layerview.store.references import Records
@@ -255,7 +256,8 @@ class _Accounting:
             engine = self._engine  # it may have changed something before it ended
         elif engine is not None and self._engine is None:
             engine = Engine(engine.name, None)
-        second = Records(self._root, homes)
+        with undisturbed(self._root.path):
+            second = Records(self._root, homes)
         self._ledger.problems += [
             line for line in second.problems if line not in self._ledger.problems
         ]

@@ -16,6 +16,7 @@ from layerview.store.data_root import ContainerRecord, DataRoot, LayerRecord
 from layerview.store.driver_homes import HOMES
 from layerview.store.engine import find_engine
 from layerview.store.inventory import ImageUse, Inventory
+from layerview.store.locks import undisturbed
 from layerview.store.orphans import Proof
 from layerview.store.references import Records
 from layerview.store.root_paths import RootPath, is_log, look_up
@@ -72,7 +73,9 @@ class Whose:
     @cached_property
     def _proof(self) -> Proof:
         first = self._records
-        return Proof(first, Records(self.root, first.drivers), find_engine(self.root.path))
+        with undisturbed(self.root.path):
+            second = Records(self.root, first.drivers)
+        return Proof(first, second, find_engine(self.root.path))
 
     def measured(self, answer: Answer, stop: Callable[[], bool]) -> Answer:
         """Return an answer with the bytes of its places, each inode once.
