@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,7 +15,8 @@ from itertools import count
 from typing import IO
 
 from layerview.errors import LayerviewError
-from layerview.tui.errands import COMMAND, own_environment
+from layerview.tui import helper_process
+from layerview.tui.errands import COMMAND
 
 Document = Mapping[str, object]
 
@@ -81,22 +81,7 @@ class DiskReader:
             raise LayerviewError("layerview is being left")
         if self._child is not None and self._child.poll() is None:
             return self._child
-        # A file, not a pipe: nobody reads while it works.
-        complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed when it has ended
-        try:
-            self._child = subprocess.Popen(
-                [*COMMAND, "meter"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=complaints,
-                env=own_environment(),
-                start_new_session=True,
-            )
-        except OSError as error:
-            complaints.close()
-            raise LayerviewError(f"no process can be started: {error}") from None
-        words = (self._child, complaints)
-        threading.Thread(target=self._listen, args=words, daemon=True).start()
+        self._child = helper_process.start([*COMMAND, "meter"], self._listen)
         return self._child
 
     def _listen(self, child: subprocess.Popen[bytes], complaints: IO[bytes]) -> None:
@@ -114,18 +99,13 @@ class DiskReader:
                         self._open.discard(number)
                 if wanted:
                     self._tell(number, answer)
-        child.stdout.close()
-        child.wait()
-        with complaints:
-            complaints.seek(0)
-            said = complaints.read(1 << 16).decode("utf-8", "replace").splitlines()
-        last = next((line for line in reversed(said) if line.strip()), "")
+        last = helper_process.last_words(child, complaints)
         with self._lock:
             if child.stdin is not None:
                 with suppress(OSError):
                     child.stdin.close()
             left = sorted(self._open) if self._child is child else []
             self._open.difference_update(left)
-        reason = last.removeprefix("layerview: ") or "the process that measures has ended"
+        reason = last or "the process that measures has ended"
         for number in left:
             self._tell(number, {"n": number, "error": reason})

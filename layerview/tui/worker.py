@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,7 +16,8 @@ from itertools import count
 from typing import IO
 
 from layerview.errors import LayerviewError
-from layerview.tui.errands import COMMAND, Returned, own_environment, returned
+from layerview.tui import helper_process
+from layerview.tui.errands import COMMAND, Returned, returned
 
 
 class WorkerGone(LayerviewError):
@@ -82,22 +82,7 @@ class WorkerProcess:
             raise WorkerGone("layerview is being left")
         if self._child is not None and self._child.poll() is None:
             return self._child
-        # A file, not a pipe: nobody reads while it works.
-        complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed when it has ended
-        try:
-            self._child = subprocess.Popen(
-                [*COMMAND, "worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=complaints,
-                env=own_environment(),
-                start_new_session=True,
-            )
-        except OSError as error:
-            complaints.close()
-            raise LayerviewError(f"no process can be started: {error}") from None
-        words = (self._child, complaints)
-        threading.Thread(target=self._listen, args=words, daemon=True).start()
+        self._child = helper_process.start([*COMMAND, "worker"], self._listen)
         return self._child
 
     def _listen(self, child: subprocess.Popen[bytes], complaints: IO[bytes]) -> None:
@@ -112,13 +97,7 @@ class WorkerProcess:
                 if question is not None:
                     question.answer = answer
                     question.answered.set()
-        child.stdout.close()
-        child.wait()
-        with complaints:
-            complaints.seek(0)
-            said = complaints.read(1 << 16).decode("utf-8", "replace").splitlines()
-        last = next((line for line in reversed(said) if line.strip()), "")
-        self._complaint = last.removeprefix("layerview: ")
+        self._complaint = helper_process.last_words(child, complaints)
         with self._lock:
             if child.stdin is not None:
                 with suppress(OSError):
