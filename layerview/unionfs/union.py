@@ -197,29 +197,28 @@ class Union(Changes):
         Raises:
             OSError: as chmod(2), chown(2), truncate(2), utime(2).
         """
-        others = (mode, uid, gid, atime_ns, mtime_ns)
-        changes = any(value is not None for value in others)
-        if size is None and not changes:
-            return self.state(node, fd)
+        owns = uid is not None or gid is not None
+        dates = atime_ns is not None or mtime_ns is not None
         if size is not None:
             self._set_size(node, size, fd, by)
-        if not changes:
+        if not (owns or dates) and mode is None:
             return self.state(node, fd)
-        self.copy_up(node, by, "metadata")
+        if node.branch or not self.writable:
+            self.copy_up(node, by, "metadata")
         name: bytes | int = fd
         at = None
         follow = True
         if fd < 0:
             name, at = self._place(node)
             follow = at is None
-        if uid is not None or gid is not None:
+        if owns:
             owner, group = -1 if uid is None else uid, -1 if gid is None else gid
             os.chown(name, owner, group, dir_fd=at, follow_symlinks=follow)
         if mode is not None:
             if node.kind == stat.S_IFLNK:
                 raise failure(errno.EOPNOTSUPP, node.name)
             os.chmod(name, stat.S_IMODE(mode), dir_fd=at)
-        if atime_ns is not None or mtime_ns is not None:
+        if dates:
             if atime_ns is None or mtime_ns is None:
                 state = self.state(node, fd)
                 atime_ns = state.st_atime_ns if atime_ns is None else atime_ns
@@ -227,7 +226,7 @@ class Union(Changes):
             os.utime(name, ns=(atime_ns, mtime_ns), dir_fd=at, follow_symlinks=follow)
         node.set_group = None
         # A size comes with times that are no change of their own.
-        if self.report is not None and (size is None or (mode, uid, gid) != (None,) * 3):
+        if self.report is not None and (size is None or owns or mode is not None):
             self._tell("metadata", self.path(node), found=0, pid=by.pid)
         return self.state(node, fd)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,6 @@ from layerview.unionfs.fuse.protocol import (
 )
 
 if TYPE_CHECKING:
-    import os
-
     from layerview.unionfs.node import Node
     from layerview.unionfs.union import Union
 
@@ -84,14 +83,10 @@ class Table:
         """Return what goes to the kernel for a node that it asked for: it knows it once more."""
         known = self._by_node.get(node)
         if known is None:
-            known = self._add(node)
+            self._last += 1
+            known = self._by_node[node] = self.by_id[self._last] = Known(self._last, node)
+            self.union.hold(node)
         known.lookups += 1
-        return known
-
-    def _add(self, node: Node) -> Known:
-        self._last += 1
-        known = self._by_node[node] = self.by_id[self._last] = Known(self._last, node)
-        self.union.hold(node)
         return known
 
     def part(self, known: Known) -> None:
@@ -132,8 +127,10 @@ class Table:
 
     def state(self, known: Known) -> os.stat_result:
         """Return what stat(2) says of a node on its branch."""
-        node = known.node
-        return self.union.state(node, known.fd if known.branch == node.branch else -1)
+        node, fd = known.node, known.fd
+        if fd >= 0 and known.branch == node.branch:
+            return os.fstat(fd)
+        return self.union.state(node)
 
     def entry(self, unique: int, node: Node) -> bytes:
         """Answer a request with a node, which the kernel knows from then on."""
@@ -154,22 +151,26 @@ class Table:
 
     def fields(self, node: Node, state: os.stat_result) -> tuple[int, ...]:
         """Return a node's attributes in the protocol's order (struct fuse_attr)."""
-        atime, mtime, ctime = state.st_atime_ns, state.st_mtime_ns, state.st_ctime_ns
+        # As a sequence it has whole seconds, which its stub calls floats.
+        whole: tuple[int, ...] = state  # type: ignore[assignment]
+        mode, _, _, nlink, uid, gid, size, atime, mtime, ctime = whole
+        if node.branch or node.is_folder:
+            nlink = self.union.link_count(node, state)
         rdev = state.st_rdev
         return (
             node.ino,
-            state.st_size,
+            size,
             state.st_blocks,
-            atime // 1_000_000_000,
-            mtime // 1_000_000_000,
-            ctime // 1_000_000_000,
-            atime % 1_000_000_000,
-            mtime % 1_000_000_000,
-            ctime % 1_000_000_000,
-            state.st_mode,
-            self.union.link_count(node, state),
-            state.st_uid,
-            state.st_gid,
+            atime,
+            mtime,
+            ctime,
+            state.st_atime_ns % 1_000_000_000,
+            state.st_mtime_ns % 1_000_000_000,
+            state.st_ctime_ns % 1_000_000_000,
+            mode,
+            nlink,
+            uid,
+            gid,
             encode_device(rdev) if rdev else 0,
             _BLOCK,
             0,

@@ -83,6 +83,8 @@ _SET_IDS = stat.S_ISUID | stat.S_ISGID
 _MAY_KEEP_IDS = SET_UID | SET_GID | SET_SIZE
 _NO_ENTRY: tuple[int, ...] = (0,) * 22
 _NONE = HEAD_AND_ENTRY.pack(0, 0, 0, 0, 0, VALID, 0, 0, 0, *(0,) * 16)[OUT_SIZE:]
+_DOTS = 2
+"""The first entries of each listing."""
 _PADDING = [bytes(count) for count in range(8)]
 _ASKED_OFTEN = (b"security.capability", b"system.posix_acl_access")
 
@@ -322,31 +324,34 @@ class Names:
     def _readdirplus(self, known: Known, size: int, head: Head) -> bytes:
         handle, offset, room, *_ = READ_IN.unpack_from(self._buffer, IN_SIZE)
         listing = self._listing(known, handle, offset)
-        folder, union, table = known.node, self._union, self._table
+        folder = known.node
+        look, enter, fields = self._union.look, self._table.enter, self._table.fields
+        pack, before_name = ENTRY_AND_DIRENT.pack, ENTRY_AND_DIRENT.size
         pieces: list[bytes] = []
         for at in range(offset, len(listing)):
             name, ino, kind = listing[at]
             length = len(name)
             padding = -length % 8
-            room -= ENTRY_AND_DIRENT.size + length + padding
+            room -= before_name + length + padding
             if room < 0:
                 break
-            entry = _NO_ENTRY
-            if at > 1:
-                try:
-                    node, state = union.look(folder, name)
-                except OSError:
-                    # It is gone: it stands in this listing, and a look at it will find nothing.
-                    pass
-                else:
-                    child = table.enter(node)
-                    valid = 0 if child.parted else VALID
-                    entry = (child.id, 0, VALID, valid, 0, 0, *table.fields(node, state))
-            pieces += (
-                ENTRY_AND_DIRENT.pack(*entry, ino, at + 1, length, kind >> 12),
-                name,
-                _PADDING[padding],
-            )
+            next_at, kind = at + 1, kind >> 12
+            try:
+                if at < _DOTS:
+                    raise FileNotFoundError
+                node, state = look(folder, name)
+            except OSError:
+                # It is gone: it stands in this listing, and a look at it will find nothing.
+                said = pack(*_NO_ENTRY, ino, next_at, length, kind)
+            else:
+                child = enter(node)
+                valid = 0 if child.parted else VALID
+                said = pack(
+                    *(child.id, 0, VALID, valid, 0, 0),
+                    *fields(node, state),
+                    *(ino, next_at, length, kind),
+                )
+            pieces += (said, name, _PADDING[padding])
         return _with(head[2], b"".join(pieces))
 
     def _releasedir(self, known: Known, size: int, head: Head) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -16,16 +15,19 @@ from layerview.unionfs.fuse.known import Known, Table
 from layerview.unionfs.fuse.mount import MAX_DATA
 from layerview.unionfs.fuse.names import Handler, Head, Names
 from layerview.unionfs.fuse.protocol import IN, OUT, OUT_SIZE
+from layerview.unionfs.fuse.waiting import Waiting
 
 if TYPE_CHECKING:
+    import select
+
     from layerview.unionfs.fuse.listeners import Listeners
     from layerview.unionfs.union import Union
 
 _ROOM = 4096
 """Bytes of a request beside its data at most."""
 _BACKGROUND = 64
-_LOOK_AGAIN = 40
-"""Milliseconds between looks at what the kernel writes itself, while somebody listens."""
+_HEED_AFTER = 64
+"""Requests after which listeners are heeded though more requests wait."""
 _WANTED = (
     protocol.CAN_ASYNC_READ
     | protocol.CAN_ATOMIC_O_TRUNC
@@ -150,17 +152,20 @@ class Server:
         connection, buffer, known = self._connection, self._buffer, self._known
         handlers, unpack, pack = self._handlers, IN.unpack_from, OUT.pack
         readv, write, buffers = os.readv, os.write, [buffer]
-        if listeners is not None and poll is not None:
-            poll.register(connection, select.POLLIN)
+        waiting = self._waiting(listeners, poll)
+        wait = waiting.wait
+        answered = 0
         while True:
             try:
-                if listeners is not None and poll is not None:
-                    self._wait(listeners, poll)
                 size = readv(connection, buffers)
+            except BlockingIOError:
+                size = wait()
+                if not size:
+                    continue
             except OSError as error:
                 if error.errno == errno.ENODEV:
                     return
-                if error.errno in (errno.ENOENT, errno.EINTR, errno.EAGAIN):
+                if error.errno in (errno.ENOENT, errno.EINTR):
                     continue
                 raise
             head = unpack(buffer)
@@ -188,6 +193,40 @@ class Server:
                     if error.errno == errno.ENODEV:
                         return
                     raise
+            answered += 1
+            if answered == _HEED_AFTER:
+                answered = 0
+                waiting.heed()
+
+    def _waiting(self, listeners: Listeners | None, poll: select.poll | None) -> Waiting:
+        union, files = self._union, self._files
+
+        def heed(fd: int, event: int) -> None:
+            assert listeners is not None
+            listeners.heed(fd, event)
+            union.reads = listeners.reads
+            if not listeners.any:
+                union.report = None
+            elif union.report is None:
+                files.mark()
+                union.report = listeners.tell
+
+        def is_watched() -> bool:
+            return union.report is not None and (files.is_written or union.has_writes)
+
+        def look() -> None:
+            files.look()
+            union.tell_writes()
+
+        return Waiting(
+            self._connection,
+            self._buffer,
+            listeners=listeners,
+            poll=poll,
+            heed=heed,
+            is_watched=is_watched,
+            look=look,
+        )
 
     def _again(self, handler: Handler, size: int, head: Head) -> bytes | None:
         """Answer a request for which there were not enough descriptors before."""
@@ -206,38 +245,6 @@ class Server:
         if opcode == protocol.DESTROY:
             return OUT.pack(OUT_SIZE, 0, unique)
         return OUT.pack(OUT_SIZE, -errno.ENOSYS, unique)
-
-    def _wait(self, listeners: Listeners, poll: select.poll) -> None:
-        """Wait for a request; hear and tell those who listen meanwhile."""
-        connection, union = self._connection, self._union
-        while True:
-            if listeners.waits:
-                found = poll.poll(0)
-                if not found:
-                    # Nobody waits for us: time to tell.
-                    listeners.send()
-                    continue
-            else:
-                watched = listeners.any and (self._files.is_written or union.has_writes)
-                found = poll.poll(_LOOK_AGAIN if watched else None)
-                if not found:
-                    self._files.look()
-                    union.tell_writes()
-                    continue
-            here = False
-            for fd, event in found:
-                if fd == connection:
-                    here = True
-                else:
-                    listeners.heed(fd, event)
-                    union.reads = listeners.reads
-                    if not listeners.any:
-                        union.report = None
-                    elif union.report is None:
-                        self._files.mark()
-                        union.report = listeners.tell
-            if here:
-                return
 
     def close(self) -> None:
         """Let go of the union; what is mounted still gives errors from then on."""
