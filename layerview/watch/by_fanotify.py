@@ -7,13 +7,12 @@ import select
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
 
 from layerview.watch import fanotify
 from layerview.watch.events import Copying
 from layerview.watch.fanotify import Fanotify, Heard, device_of
 from layerview.watch.handles import handle_of, open_handle
-from layerview.watch.hints import CHANGED, CREATED, MOVED, WRITTEN, Batch, Hint, merged
+from layerview.watch.hints import Batch, Hint, flags_of, merged
 from layerview.watch.large_files import LargeFiles
 from layerview.watch.processes import Commands
 from layerview.watch.source import Source
@@ -30,13 +29,6 @@ _FEW = 100
 """Changes heard at once: with more, copies are under way that no one has the time to look at."""
 _LOST_AFTER = 60
 """Seconds after which a copy that never landed is forgotten."""
-
-_FLAGS = (
-    (fanotify.CREATE, CREATED),
-    (fanotify.MOVED_FROM | fanotify.MOVED_TO, MOVED),
-    (fanotify.MODIFY, WRITTEN),
-    (fanotify.ATTRIB, CHANGED),
-)
 
 
 class _Making:
@@ -172,13 +164,13 @@ class ByFanotify:
         if hint is None and len(batch.names) < _MOST and heard.name:
             key = (heard.folder, heard.name)
             # Mostly others' files: who it was is asked for when it matters.
-            hint = Hint(_flags(heard.mask), heard.pid or None)
+            hint = Hint(flags_of(heard.mask), heard.pid or None)
             known = batch.names.get(key)
             batch.names[key] = merged(known, hint) if known is not None else hint
 
     def _hint(self, heard: Heard) -> Hint:
         pid = heard.pid or None
-        return Hint(_flags(heard.mask), pid, self._commands.of(pid))
+        return Hint(flags_of(heard.mask), pid, self._commands.of(pid))
 
     # --- copy-ups under way ---
 
@@ -236,8 +228,3 @@ class ByFanotify:
                 source.size if source is not None else None,
             )
         )
-
-
-@cache
-def _flags(mask: int) -> int:
-    return sum(flag for bits, flag in _FLAGS if mask & bits)

@@ -1,4 +1,4 @@
-"""Hearing of a container's changes with watchfiles: for everybody, but who did it isn't told."""
+"""Hearing of a container's changes with watchfiles, where there is no inotify of the kernel's."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from layerview.watch.events import Notice
 from layerview.watch.hints import NOTHING, Batch
+from layerview.watch.inotify import limit_reached
 from layerview.watch.tree import Tree
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ _UNHEARD = 0.5
 """Seconds in which what comes into a new folder may be unheard: it is watched late."""
 _AGAIN = 0.1
 """Seconds between two looks into such a folder."""
-_SETTINGS = "/proc/sys/fs/inotify/"
 _PAUSE = 0.05
 """Seconds before the library is asked anew, when it has failed."""
 _SLOW = 1.0
@@ -172,21 +171,7 @@ class ByWatchfiles:
 def _limit_in(text: str) -> str | None:
     """Say which of inotify's limits an error means, and what raises it."""
     if "limit" in text or "os error 28" in text:
-        name, what = "max_user_watches", "watched folders"
-    elif "os error 24" in text or "Too many open files" in text:
-        name, what = "max_user_instances", "instances"
-    else:
-        return None
-    value = _setting(name)
-    more = f"; sysctl fs.inotify.{name}={4 * value} helps" if value is not None else ""
-    count = f" of {value:,}" if value is not None else ""
-    return (
-        f"inotify's limit{count} {what} is reached:"
-        f" everything is looked at once a second instead{more}"
-    )
-
-
-def _setting(name: str) -> int | None:
-    with suppress(OSError, ValueError), open(_SETTINGS + name) as file:
-        return int(file.read(32))
+        return limit_reached("max_user_watches", "watched folders")
+    if "os error 24" in text or "Too many open files" in text:
+        return limit_reached("max_user_instances", "instances")
     return None

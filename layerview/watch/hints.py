@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 from layerview.watch.events import Record
@@ -11,6 +12,12 @@ MOVED = 2
 WRITTEN = 4
 CHANGED = 8
 """Flags of a hint: the name appeared, was moved here or away, data was written, attributes set."""
+
+_MODIFY = 0x2
+_ATTRIB = 0x4
+_MOVED = 0x40 | 0x80
+_CREATE = 0x100
+_FLAGS = ((_CREATE, CREATED), (_MOVED, MOVED), (_MODIFY, WRITTEN), (_ATTRIB, CHANGED))
 
 
 class Hint(NamedTuple):
@@ -59,3 +66,9 @@ def merged(one: Hint, other: Hint) -> Hint:
         pid=one.pid if one.pid is not None else other.pid,
         command=one.command if one.command is not None else other.command,
     )
+
+
+@cache
+def flags_of(mask: int) -> int:
+    """Return the flags of what inotify(7) and fanotify(7) tell by the same bits."""
+    return sum(flag for bits, flag in _FLAGS if mask & bits)

@@ -186,6 +186,37 @@ class Upper:
                     below.append(start + name)
             waiting.extend(reversed(below))
 
+    def folders(self, folder: bytes = b"") -> Iterator[tuple[bytes, int]]:
+        """Yield a folder and those below it, each with a descriptor, before its content is read.
+
+        What can't be opened is left out, with all that is below it.
+        """
+        waiting = [folder]
+        while waiting:
+            at = waiting.pop()
+            try:
+                fd = os.open(f"/proc/self/fd/{self._open(at)}/.", OPEN_FOLDER)
+            except OSError:
+                continue
+            try:
+                yield at, fd
+                waiting += self._folders_in(at, fd)
+            finally:
+                os.close(fd)
+
+    def _folders_in(self, folder: bytes, fd: int) -> list[bytes]:
+        start = folder + b"/" if folder else b""
+        hides_marks = self._form is Whiteouts.AUFS or self._marks_too
+        found = []
+        with suppress(OSError), os.scandir(fd) as entries:
+            for entry in entries:
+                name = os.fsencode(entry.name)
+                if not (hides_marks and name.startswith(WHITEOUT_PREFIX)) and entry.is_dir(
+                    follow_symlinks=False
+                ):
+                    found.append(start + name)
+        return found
+
     def read(self, path: bytes, size: int) -> bytes | None:
         """Read the start of a regular file; None where it can't be read."""
         parent, _, name = path.rpartition(b"/")

@@ -231,11 +231,14 @@ def _listen(
     trees: list[Tree], target: Target, stop: threading.Event, said: list[Record]
 ) -> Listener:
     from layerview.watch.by_fanotify import ByFanotify
+    from layerview.watch.by_inotify import ByInotify
     from layerview.watch.by_watchfiles import ByWatchfiles
 
     if os.geteuid() == 0:
         with suppress(OSError):
             return ByFanotify(trees, target.work)
+    with suppress(OSError):
+        return ByInotify(trees)
     return ByWatchfiles(trees, stop)
 
 

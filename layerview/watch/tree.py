@@ -126,9 +126,9 @@ class Tree:
     def unknown_in(self, folder: bytes) -> list[bytes]:
         """Return the paths of what lies in a folder and is not known yet."""
         self.upper.refresh()
-        return [path for path in self._shown_in(folder) if path not in self.known]
+        return [path for path in self.paths_in(folder) if path not in self.known]
 
-    def _shown_in(self, folder: bytes) -> Iterator[bytes]:
+    def paths_in(self, folder: bytes) -> Iterator[bytes]:
         """Yield the paths that the names in a folder on disk are about."""
         start = folder + b"/" if folder else b""
         for name in self.upper.names(folder):
@@ -385,7 +385,7 @@ class Tree:
                 # What came into it before it was moved was said of paths that are no more.
                 paths = {below for below, _ in self.upper.walk(path)} | set(self.known.below(path))
             else:
-                paths = set(self._shown_in(path))
+                paths = set(self.paths_in(path))
             waiting.extendleft((below, self._hint_of(below)) for below in sorted(paths)[::-1])
 
     def _hint_of(self, path: bytes) -> Hint:

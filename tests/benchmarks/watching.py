@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from layerview.watch import by_fanotify
+from layerview.watch import by_fanotify, by_inotify
 from layerview.watch.events import CowEvent
 from layerview.watch.observe import observe
 from layerview.watch.target import Target
@@ -96,11 +96,21 @@ class Process:
         return used, seen
 
 
+def refuse(*_: object) -> None:
+    """Be a way to hear that is not to be had."""
+    raise PermissionError
+
+
 def main() -> None:
     """Measure, and print a line for each figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--idle", type=float, default=60, help="seconds of doing nothing")
-    parser.add_argument("--watchfiles", action="store_true", help="as everybody but root hears")
+    parser.add_argument(
+        "--way",
+        choices=("fanotify", "inotify", "watchfiles"),
+        default="fanotify",
+        help="how to hear: as root does, as everybody else, or where the kernel has neither",
+    )
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--volatile", action="store_true", help="let no copy-up wait for the disk")
     parser.add_argument(
@@ -110,12 +120,10 @@ def main() -> None:
         help="where the layers lie; root hears of all that happens on the file system there",
     )
     words = parser.parse_args()
-    if words.watchfiles:
-
-        def refuse(*_: object) -> None:
-            raise PermissionError
-
+    if words.way != "fanotify":
         by_fanotify.Fanotify = refuse  # type: ignore[assignment,misc]
+    if words.way == "watchfiles":
+        by_inotify.Inotify = refuse  # type: ignore[assignment,misc]
     with tempfile.TemporaryDirectory(dir=words.folder) as made:
         place = Path(made)
         with overlay(place / "idle", many, volatile=words.volatile) as (target, _):

@@ -16,7 +16,7 @@ from layerview.watch import by_fanotify
 from layerview.watch.compare import compare
 from layerview.watch.events import Copying, CowEvent, Ended
 from layerview.watch.target import Target, WatchedVolume
-from tests.support.overlays import Watching, differences, fill, overlay, work
+from tests.support.overlays import Watching, differences, fill, hear_by, overlay, work
 
 pytestmark = [
     pytest.mark.conformance,
@@ -24,15 +24,10 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(params=["fanotify", "watchfiles"])
+@pytest.fixture(params=["fanotify", "inotify", "watchfiles"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each way to hear of changes, both of which root may use."""
-    if request.param == "watchfiles":
-
-        def refuse(*_: object) -> None:
-            raise PermissionError
-
-        monkeypatch.setattr(by_fanotify, "Fanotify", refuse)
+    """Each way to hear of changes, all of which root may use."""
+    hear_by(request.param, monkeypatch)
     return str(request.param)
 
 

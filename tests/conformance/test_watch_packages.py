@@ -15,14 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from layerview.watch import by_fanotify
 from layerview.watch.compare import compare
 from layerview.watch.events import CowEvent
 from layerview.watch.ledger import Held
 from layerview.watch.target import Target
 from tests.conformance.test_watch_union import served
 from tests.support.container_lab import eventually
-from tests.support.overlays import Watching, differences, overlay
+from tests.support.overlays import Watching, differences, hear_by, overlay
 
 pytestmark = [
     pytest.mark.conformance,
@@ -113,16 +112,11 @@ def do(top: Path, packages: dict[str, Path], step: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("way", ["fanotify", "watchfiles"])
+@pytest.mark.parametrize("way", ["fanotify", "inotify"])
 def test_on_overlay2_the_ledger_is_what_a_full_comparison_finds(
     way: str, packages: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if way == "watchfiles":
-
-        def refuse(*_: object) -> None:
-            raise PermissionError
-
-        monkeypatch.setattr(by_fanotify, "Fanotify", refuse)
+    hear_by(way, monkeypatch)
     with overlay(tmp_path / "o", system(packages["old"]), upper) as (target, top):
         with Watching(target) as watching:
             for step in WORK:

@@ -12,8 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pytest
+
 from layerview.drivers import mounts
 from layerview.layer.whiteouts import Whiteouts
+from layerview.watch import by_fanotify, by_inotify
 from layerview.watch.events import Record
 from layerview.watch.ledger import Held, Ledger
 from layerview.watch.observe import observe
@@ -108,6 +111,18 @@ class Watching:
         while time.monotonic() < end and count != len(self.records):
             count = len(self.records)
             time.sleep(seconds)
+
+
+def hear_by(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have changes heard by one of the ways: fanotify, inotify or watchfiles."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    if way != "fanotify":
+        monkeypatch.setattr(by_fanotify, "Fanotify", refuse)
+    if way == "watchfiles":
+        monkeypatch.setattr(by_inotify, "Inotify", refuse)
 
 
 def fill(seed: int) -> Callable[[Path], None]:
