@@ -1,9 +1,10 @@
 """What the union did, step by step, as its server tells those who watch.
 
 A server listens on a socket (SOCK_STREAM) in the file system. Who connects may send one line,
-`{"reads": true}`, to hear of reads as well; it then gets a JSON array a line, a step's fields in
-their order, paths as strings with surrogateescape. A slow listener never keeps the server waiting:
-what does not fit into its buffer is lost, and a line `{"lost": N}` says so.
+`{"reads": true}`, to hear of reads as well. It gets a line `{"lost": 0}` once it is heard of, which
+says that all steps from then on are told; then a JSON array a line, a step's fields in their order,
+paths as strings with surrogateescape. A slow listener never keeps the server waiting: what does not
+fit into its buffer is lost, and a line `{"lost": N}` says so.
 """
 
 from __future__ import annotations

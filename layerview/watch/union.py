@@ -21,6 +21,8 @@ from layerview.watch.processes import Commands
 from layerview.watch.target import Target
 
 _TICK = 0.1
+_GREETING = 0.2
+"""Seconds in which a server that has nothing else to do says its first word."""
 _GATHER = 0.005
 """Seconds after a step in which others are waited for: many come together."""
 _PIECE = 1 << 18
@@ -104,17 +106,25 @@ def observe(target: Target, stop: threading.Event, *, reads: bool) -> Iterator[l
             server.sendall(json.dumps({"reads": True}).encode() + b"\n")
         server.setblocking(False)
         translator, ledger = Translator(target), Ledger()
+        waiting = bytearray()
+        # All steps are told once the server, which may be at work, has said its first word.
+        early, open_ = _read(server, waiting, _GREETING)
+        is_told_all = bool(early)
         held = held_events(target)
         looked = time.time_ns()
         ledger.add_all(held)
         yield list(held)
-        waiting = bytearray()
         while not stop.is_set():
             records: list[Record] = []
-            lost, open_ = 0, True
+            lost, late = 0, False
             # The first at once, while who did it is still there to be asked for its name.
             for patience in (_TICK, _GATHER):
-                lines, open_ = _read(server, waiting, patience)
+                lines = early
+                if not early and open_:
+                    lines, open_ = _read(server, waiting, patience)
+                early = []
+                late |= bool(lines) and not is_told_all
+                is_told_all |= bool(lines)
                 for line in lines:
                     told = _understood(line)
                     if isinstance(told, int):
@@ -126,7 +136,9 @@ def observe(target: Target, stop: threading.Event, *, reads: bool) -> Iterator[l
             ledger.add_all(records)
             if lost:
                 records.append(_notice(f"{lost:,} steps went unheard: all was looked at"))
+            if lost or late:
                 found = missed(target, ledger)
+                looked = time.time_ns()
                 ledger.add_all(found)
                 records += found
             if not open_:

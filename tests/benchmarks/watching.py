@@ -1,17 +1,35 @@
-"""How soon a write is told, and what watching costs: `python -m tests.benchmarks.watching`."""
+"""How soon a write is told, and what watching costs.
+
+    python -m tests.benchmarks.watching [--only PART,...] [--way WAY] [--volatile] [--folder DIR]
+
+As root. `idle`: the processor time of watching while nothing happens. `burst`: many small files,
+copied up one after the other as fast as it goes; how soon each is told. `slowed`: how much longer
+such a burst takes when it is watched, and when the kernel tells of it and nobody looks, which no
+way of watching can do without. `everyday`: the same of work as people do it. Give the machine
+nothing else to do.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import select
+import shutil
+import signal
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from layerview.watch import by_fanotify, by_inotify
+from layerview.watch import by_fanotify, by_inotify, fanotify
 from layerview.watch.events import CowEvent
+from layerview.watch.fanotify import Fanotify
+from layerview.watch.inotify import Inotify
 from layerview.watch.observe import observe
 from layerview.watch.target import Target
 from tests.support.overlays import overlay
@@ -96,22 +114,169 @@ class Process:
         return used, seen
 
 
+class Heard:
+    """A process that is told by the kernel all that a watching one hears, and looks at nothing."""
+
+    def __init__(self, target: Target, way: str) -> None:
+        self._pid = os.fork()
+        if self._pid == 0:
+            try:
+                _hear(target, way)
+            finally:
+                os._exit(1)
+        time.sleep(0.1)
+
+    def end(self) -> None:
+        """End it."""
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+
+def _hear(target: Target, way: str) -> None:
+    notify: Fanotify | Inotify
+    if way == "fanotify":
+        notify = Fanotify()
+        notify.hear(target.upper)
+        notify.hear_in(os.path.join(target.work or "", "work"), fanotify.OPEN)
+    else:
+        notify = Inotify()
+        for folder, _, _, fd in os.fwalk(target.upper):
+            del folder
+            notify.hear(fd)
+    poll = select.poll()
+    poll.register(notify.fd, select.POLLIN)
+    while True:
+        poll.poll()
+        time.sleep(0.004)
+        with suppress(BlockingIOError):
+            while os.read(notify.fd, 1 << 16):
+                pass
+
+
 def refuse(*_: object) -> None:
     """Be a way to hear that is not to be had."""
     raise PermissionError
 
 
+def idle(place: Path, words: argparse.Namespace) -> None:
+    """Measure what watching costs while nothing happens."""
+    with overlay(place, many, volatile=words.volatile) as (target, _):
+        process = Process(target)
+        time.sleep(words.idle)
+        used, _ = process.end()
+    print(f"idle: {used:.3f} s of processor time in {words.idle:.0f} s")
+
+
+def burst(place: Path, words: argparse.Namespace) -> None:
+    """Measure how soon each of many copy-ups is told."""
+    with overlay(place, many, volatile=words.volatile) as (target, top):
+        done: dict[bytes, int] = {}
+        process = Process(target)
+        taken = append(top, range(words.count), done)
+        time.sleep(2)
+        used, seen = process.end()
+    late = sorted(
+        (seen[os.fsdecode(path)] - when) / 1e6
+        for path, when in done.items()
+        if os.fsdecode(path) in seen
+    )
+    share = late[int(len(late) * 0.95)]
+    print(f"burst: {len(late):,} of {words.count:,} copy-ups told, in {taken:.1f} s of work")
+    print(f"from write to record: median {statistics.median(late):.1f} ms, 95 % {share:.1f} ms")
+    print(f"watching took {used:.2f} s of processor time")
+
+
+def slowed(place: Path, words: argparse.Namespace) -> None:
+    """Measure how much longer a burst takes that is watched, and that is only heard of."""
+    kinds = ("alone", "heard", "watched")
+    took: dict[str, list[float]] = {kind: [] for kind in kinds}
+    # The first ones are slower, whoever watches.
+    for turn in range(-2, words.rounds * len(kinds)):
+        kind = kinds[turn % len(kinds)]
+        with overlay(place, many, volatile=words.volatile) as (target, top):
+            process = None
+            if kind == "watched":
+                process = Process(target)
+            elif kind == "heard":
+                process = Heard(target, words.way)
+            seconds = append(top, range(min(words.count, 3000)), {})
+            if turn >= 0:
+                took[kind].append(seconds)
+            if process is not None:
+                process.end()
+        shutil.rmtree(place)
+    print(f"a burst alone: {statistics.median(took['alone']):.3f} s")
+    for kind in kinds[1:]:
+        print(f"{kind}: {_more(took['alone'], took[kind])}")
+
+
+def everyday(place: Path, words: argparse.Namespace) -> None:
+    """Measure how much longer everyday work takes that is watched."""
+    packed = place.with_suffix(".tar")
+    subprocess.run(["tar", "-cf", packed, "-C", os.path.dirname(os.__file__), "."], check=True)
+    checkout = Path(__file__).resolve().parents[2]
+    tasks = {
+        "tar x": f"tar -xf {packed} -C python",
+        "git clone": f"git clone -q --no-hardlinks {checkout} clone",
+        "git status": "git -C clone status",
+        "compile": f"{sys.executable} -m compileall -q -f clone/layerview",
+        "chown -R": "chown -R 1:1 d0 d1 d2 d3 d4",
+        "rm -r": "rm -r clone python",
+    }
+    took: dict[str, dict[bool, list[float]]] = {task: {True: [], False: []} for task in tasks}
+    for turn in range(-1, 2 * words.rounds):
+        with overlay(place, many, volatile=words.volatile) as (target, top):
+            (top / "python").mkdir()
+            process = Process(target) if turn % 2 else None
+            for task, line in tasks.items():
+                start = time.monotonic()
+                subprocess.run(line.split(), cwd=top, check=True, stdout=subprocess.DEVNULL)
+                if turn >= 0:
+                    took[task][bool(turn % 2)].append(time.monotonic() - start)
+            if process is not None:
+                process.end()
+        shutil.rmtree(place)
+    packed.unlink()
+    for task, by in took.items():
+        print(f"{task}: {statistics.median(by[False]):.3f} s alone; {_more(by[False], by[True])}")
+    alone, watched = (
+        [sum(times) for times in zip(*(by[each] for by in took.values()), strict=True)]
+        for each in (False, True)
+    )
+    print(f"all of it: {statistics.median(alone):.3f} s alone; {_more(alone, watched)}")
+
+
+def _more(alone: Sequence[float], other: Sequence[float]) -> str:
+    """Say how much longer something took, pair by pair."""
+    ratios = sorted(two / one for one, two in zip(alone, other, strict=True))
+    return (
+        f"{statistics.median(ratios) - 1:+.1%} (of {len(ratios)} pairs;"
+        f" {ratios[0] - 1:+.0%} to {ratios[-1] - 1:+.0%})"
+    )
+
+
+PARTS = {"idle": idle, "burst": burst, "slowed": slowed, "everyday": everyday}
+
+
 def main() -> None:
     """Measure, and print a line for each figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.watching",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--only", metavar="PART,...", default=",".join(PARTS), help=f"of {', '.join(PARTS)}"
+    )
     parser.add_argument("--idle", type=float, default=60, help="seconds of doing nothing")
+    parser.add_argument("--count", type=int, default=10_000, help="copy-ups in the burst")
+    parser.add_argument("--rounds", type=int, default=10, help="pairs with and without")
     parser.add_argument(
         "--way",
         choices=("fanotify", "inotify", "watchfiles"),
         default="fanotify",
         help="how to hear: as root does, as everybody else, or where the kernel has neither",
     )
-    parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--volatile", action="store_true", help="let no copy-up wait for the disk")
     parser.add_argument(
         "--folder",
@@ -125,39 +290,8 @@ def main() -> None:
     if words.way == "watchfiles":
         by_inotify.Inotify = refuse  # type: ignore[assignment,misc]
     with tempfile.TemporaryDirectory(dir=words.folder) as made:
-        place = Path(made)
-        with overlay(place / "idle", many, volatile=words.volatile) as (target, _):
-            process = Process(target)
-            time.sleep(words.idle)
-            used, _ = process.end()
-            print(f"idle: {used:.3f} s of processor time in {words.idle:.0f} s")
-        with overlay(place / "burst", many, volatile=words.volatile) as (target, top):
-            done: dict[bytes, int] = {}
-            process = Process(target)
-            taken = append(top, range(words.count), done)
-            time.sleep(2)
-            used, seen = process.end()
-            late = sorted(
-                (seen[os.fsdecode(p)] - t) / 1e6 for p, t in done.items() if os.fsdecode(p) in seen
-            )
-            share = late[int(len(late) * 0.95)]
-            print(
-                f"burst: {len(late):,} of {words.count:,} copy-ups told, in {taken:.1f} s of work"
-            )
-            middle = statistics.median(late)
-            print(f"from write to record: median {middle:.1f} ms, 95 % {share:.1f} ms")
-            print(f"watching took {used:.2f} s of processor time")
-        rounds: dict[bool, list[float]] = {True: [], False: []}
-        for turn in range(8):
-            with_it = bool(turn % 2)
-            with overlay(place / f"turn{turn}", many, volatile=words.volatile) as (target, top):
-                process = Process(target) if with_it else None
-                rounds[with_it].append(append(top, range(min(words.count, 3000)), {}))
-                if process is not None:
-                    process.end()
-        plain, with_watching = (statistics.median(rounds[each]) for each in (False, True))
-        more = with_watching / plain - 1
-        print(f"work alone {plain:.3f} s, watched {with_watching:.3f} s: {more:+.1%}")
+        for part in words.only.split(","):
+            PARTS[part](Path(made) / part, words)
 
 
 if __name__ == "__main__":

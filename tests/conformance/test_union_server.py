@@ -66,10 +66,11 @@ class Ear:
         os.close(folder)
         self._line.settimeout(5)
         self._said = b""
+        assert self.next() == 0
         if reads:
             self._line.sendall(b'{"reads": true}\n')
-        # The server has heard it once it has answered a request that came later.
-        time.sleep(0.05)
+            # The server has heard it once it has answered a request that came later.
+            time.sleep(0.05)
 
     def next(self) -> Step | int:
         while b"\n" not in self._said:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from layerview.drivers import mounts
 from layerview.layer.whiteouts import Whiteouts
 from layerview.unionfs.serve import can_serve, serve
 from layerview.watch.compare import compare
-from layerview.watch.events import CowEvent, Ended
+from layerview.watch.events import CowEvent, Ended, Notice
 from layerview.watch.ledger import Held
 from layerview.watch.target import Target, WatchedLayer
 from tests.support.overlays import Watching, fill, work
@@ -128,3 +129,43 @@ def test_the_servers_end_is_told(tmp_path: Path) -> None:
             os.kill(pid, 9)
             watching.quiet()
         assert isinstance(watching.records[-1], Ended)
+
+
+def test_who_comes_while_the_server_is_at_work_misses_nothing(tmp_path: Path) -> None:
+    with served(tmp_path / "u", fill(1)) as (target, top, _):
+        # With several at it there is always one more request when one is answered.
+        script = "n=0; while [ ! -e ../stop ]; do : >$0.$n; n=$((n + 1)); done"
+        busy = [subprocess.Popen(["sh", "-c", script, name], cwd=top) for name in "abc"]
+        came: list[Watching] = []
+        try:
+            for _ in range(5):
+                came.append(Watching(target).__enter__())
+        finally:
+            (top.parent / "stop").touch()
+            assert [process.wait(10) for process in busy] == [0, 0, 0]
+            for watching in came:
+                watching.quiet()
+                watching.__exit__()
+        for watching in came:
+            settled(watching, target)
+
+
+def test_what_is_done_before_the_servers_first_word_is_told_after_it(tmp_path: Path) -> None:
+    place = str(tmp_path / "steps")
+    with closing(socket.socket(socket.AF_UNIX)) as server:
+        server.bind(place)
+        server.listen()
+        upper = tmp_path / "upper"
+        upper.mkdir()
+        target = Target(
+            "layerview", "a" * 64, "n", "i", "aufs", Whiteouts.AUFS, str(upper), (), steps=place
+        )
+        with Watching(target) as watching:
+            (upper / "early").touch()
+            line, _ = server.accept()
+            line.sendall(b'{"lost": 0}\n')
+            settled(watching, target)
+            line.close()
+        told = [record.path for record in watching.records if isinstance(record, CowEvent)]
+        assert told == [b"early"]
+        assert not any(isinstance(record, Notice) for record in watching.records)

@@ -130,8 +130,11 @@ class Listeners:
             line.close()
             return
         line.setblocking(False)
-        self._all[line.fileno()] = _Listener(line)
+        one = self._all[line.fileno()] = _Listener(line)
         self._poll.register(line, select.POLLIN)
+        # From now on it is told all.
+        one.waiting += _lost(0)
+        self._push(one)
 
     def _hear(self, one: _Listener) -> None:
         try:
@@ -157,7 +160,7 @@ class Listeners:
             while one.waiting:
                 del one.waiting[: one.line.send(one.waiting)]
                 if not one.waiting and one.lost:
-                    one.waiting += json.dumps({"lost": one.lost}).encode() + b"\n"
+                    one.waiting += _lost(one.lost)
                     one.lost = 0
         except BlockingIOError:
             pass
@@ -179,3 +182,7 @@ class Listeners:
         for one in list(self._all.values()):
             self._end(one)
         self._listening.close()
+
+
+def _lost(count: int) -> bytes:
+    return json.dumps({"lost": count}).encode() + b"\n"
