@@ -124,6 +124,8 @@ def test_each_act_is_told_as_what_it_is(way: str, tmp_path: Path) -> None:
         assert searched[b"low"] == (1, 0)
         assert searched[b"etc/conf"] == (1,)
         copied = {event.path: event.bytes for event in events(watching, "copy_up")}
+        # The kernel copied it up to hide its files one by one, which may be seen or come too late.
+        copied.pop(b"many", None)
         assert copied == {b"low": 3000, b"etc": 0, b"etc/conf": 8}
 
 
