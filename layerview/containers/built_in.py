@@ -10,10 +10,11 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from layerview.containers.content import open_union
 from layerview.containers.exit_record import record_exit
 from layerview.containers.mounting import planned_binds
 from layerview.errors import LayerviewError
@@ -22,7 +23,7 @@ from layerview.store.liveness import boot_id, now, start_time
 from layerview.store.locks import without_engine
 from layerview.text import printable
 from layerview.unionfs.shell.places import Tree
-from layerview.unionfs.union import Caller, Union
+from layerview.unionfs.union import Caller
 
 if TYPE_CHECKING:
     from layerview.containers.life import Containers
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 DRIVER = "aufs"
 """The driver whose layers the union reads and writes as they lie there."""
-_FOLDER = getattr(os, "O_PATH", 0) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class BuiltIn:
@@ -97,7 +97,8 @@ def _open(containers: Containers, record: ContainerRecord, held: ExitStack) -> B
     driver = Aufs(containers.area.root)
     layers = (record.mount_id, *shown_below(driver, record.mount_id))
     telling = _tell(driver.steps_of(record.mount_id), held)
-    union = _union([driver.layer_folder(each) for each in layers], held, telling)
+    report = telling.tell if telling is not None else None
+    union = open_union([driver.layer_folder(each) for each in layers], held, report=report)
     if telling is not None:
         telling.follow(union)
     by = Caller(os.geteuid(), os.getegid(), os.getpid())
@@ -110,19 +111,6 @@ def _open(containers: Containers, record: ContainerRecord, held: ExitStack) -> B
         if variable.startswith("HOME="):
             home = variable[5:]
     return BuiltIn(tree, os.fsencode(config.optional_text("WorkingDir") or "/"), os.fsencode(home))
-
-
-def _union(
-    branches: Sequence[str], held: ExitStack, telling: Telling | None = None, writable: bool = True
-) -> Union:
-    fds = []
-    for branch in branches:
-        fd = os.open(branch, _FOLDER)
-        held.callback(os.close, fd)
-        fds.append(fd)
-    union = Union(fds, report=telling.tell if telling is not None else None, writable=writable)
-    held.callback(union.close)
-    return union
 
 
 def _tell(path: str, held: ExitStack) -> Telling | None:
@@ -158,7 +146,7 @@ def _mount(tree: Tree, bind: Bind, held: ExitStack) -> None:
         source = os.path.realpath(bind.source)
     is_folder = stat.S_ISDIR(os.stat(source).st_mode)
     place = source if is_folder else os.path.dirname(source)
-    union = _union([place], held, writable=not bind.read_only)
+    union = open_union([place], held, writable=not bind.read_only)
     node = (
         union.root if is_folder else union.lookup(union.root, os.fsencode(os.path.basename(source)))
     )

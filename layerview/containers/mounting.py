@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping, Sequence
 
 from layerview.containers.plan import Bind, MountWish
@@ -95,35 +94,26 @@ class Mounts:
         ]
         if not waiting:
             return
-        from layerview.containers.mountpoints import open_place
+        from layerview.containers.content import content
         from layerview.drivers.copying import TreeCopy
         from layerview.layer.beneath import OPEN_FOLDER
 
-        with driver.mounted(mount_id) as merged:
-            root = os.open(merged, OPEN_FOLDER)
-            try:
-                for wish in waiting:
-                    place, made = open_place(root, os.fsencode(wish.target), folder=True)
-                    try:
-                        if made or not stat.S_ISDIR(os.fstat(place).st_mode):
-                            continue  # the image has no such folder: the volume stays empty
-                        source = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_DIRECTORY)
-                    finally:
-                        os.close(place)
-                    target = os.open(volumes.folder(self._root, wish.source), OPEN_FOLDER)
-                    try:
-                        TreeCopy(source, target).run()
-                    except OSError as error:
-                        why = (error.strerror or "").lower()
-                        name = printable(str(error.filename))
-                        raise LayerviewError(
-                            f"volume {printable(wish.source)} was not filled: {name}: {why}"
-                        ) from None
-                    finally:
-                        os.close(source)
-                        os.close(target)
-            finally:
-                os.close(root)
+        with content(driver, mount_id) as find:
+            for wish in waiting:
+                source = find(os.fsencode(wish.target))
+                if source is None:
+                    continue  # the image has no such folder: the volume stays empty
+                target = os.open(volumes.folder(self._root, wish.source), OPEN_FOLDER)
+                try:
+                    TreeCopy(source, target).run()
+                except OSError as error:
+                    why = (error.strerror or "").lower()
+                    name = printable(str(error.filename))
+                    raise LayerviewError(
+                        f"volume {printable(wish.source)} was not filled: {name}: {why}"
+                    ) from None
+                finally:
+                    os.close(target)
 
     def _is_empty(self, name: str) -> bool:
         with os.scandir(volumes.folder(self._root, name)) as found:

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import stat
+from typing import Protocol
 
 from layerview.layer.beneath import OPEN_FOLDER, Folders
 
@@ -28,13 +29,46 @@ _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MAKE_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class TreeCopy:
-    """One copy of a folder's content into an empty folder."""
+class Source(Protocol):
+    """A tree that is copied. Descriptors are good until many others are asked for."""
 
-    def __init__(self, source: int, target: int) -> None:
-        """Copy between folders' descriptors, which stay their owner's to close."""
-        self._source, self._target = source, target
-        self._from, self._to = Folders(source), Folders(target)
+    def names(self, folder: bytes) -> list[bytes]:
+        """Return the names in a folder."""
+
+    def lies_in(self, folder: bytes, name: bytes) -> int:
+        """Return the descriptor of the folder on disk where an entry lies."""
+
+    def open(self, folder: bytes) -> int:
+        """Return a descriptor that tells a folder's own attributes, open for reading."""
+
+    def close(self) -> None:
+        """Close what is held open."""
+
+
+class FolderSource:
+    """A folder on disk as such a tree."""
+
+    def __init__(self, folder: int) -> None:
+        """Read beneath a folder's descriptor, which stays its owner's to close."""
+        self._folders = Folders(folder)
+        self.open = self._folders.open
+        self.close = self._folders.close
+
+    def names(self, folder: bytes) -> list[bytes]:
+        """See Source."""
+        return list(map(os.fsencode, os.listdir(self.open(folder))))
+
+    def lies_in(self, folder: bytes, name: bytes) -> int:
+        """See Source."""
+        return self.open(folder)
+
+
+class TreeCopy:
+    """One copy of a tree's content into an empty folder."""
+
+    def __init__(self, source: Source, target: int) -> None:
+        """Copy a tree, which is closed after it, into a descriptor's folder."""
+        self._from, self._to = source, Folders(target)
         self._links: dict[tuple[int, int], bytes] = {}
         """The first copy of each file with several names."""
         self._clones = True
@@ -47,16 +81,16 @@ class TreeCopy:
             OSError: what could not be copied, with its path in the tree.
         """
         # Folders get their times last: what is made in them would set these anew.
-        done: list[tuple[bytes, os.stat_result]] = [(b"", os.fstat(self._source))]
+        done: list[tuple[bytes, os.stat_result]] = []
         waiting = [b""]
         try:
+            done.append((b"", os.fstat(self._from.open(b""))))
             while waiting:
                 folder = waiting.pop()
-                for name in os.listdir(self._from.open(folder)):
-                    child = os.fsencode(name)
-                    path = folder + b"/" + child if folder else child
+                for name in self._from.names(folder):
+                    path = folder + b"/" + name if folder else name
                     try:
-                        state = self._copy(folder, child, path)
+                        state = self._copy(folder, name, path)
                     except OSError as error:
                         code = error.errno or errno.EIO
                         raise OSError(code, os.strerror(code), os.fsdecode(path)) from None
@@ -75,7 +109,7 @@ class TreeCopy:
 
     def _copy(self, folder: bytes, name: bytes, path: bytes) -> os.stat_result | None:
         """Copy one entry; return a folder's state, whose content is copied later."""
-        source, target = self._from.open(folder), self._to.open(folder)
+        source, target = self._from.lies_in(folder, name), self._to.open(folder)
         state = os.lstat(name, dir_fd=source)
         if stat.S_ISDIR(state.st_mode):
             os.mkdir(name, 0o700, dir_fd=target)
@@ -206,7 +240,7 @@ def copy_tree(source: str, target: str) -> None:
     try:
         write = os.open(target, OPEN_FOLDER)
         try:
-            TreeCopy(read, write).run()
+            TreeCopy(FolderSource(read), write).run()
         except OSError as error:
             code = error.errno or errno.EIO
             name = os.path.join(target, str(error.filename or ""))

@@ -258,6 +258,9 @@ def test_without_user_namespaces_an_ordinary_user_gets_it_too(tmp_path: Path) ->
         done = call("shell", "-c", "ls /moved", "try")
         assert done.stdout == b"big\nnote\n", done.stderr
         assert call("commit", "try", "lab:2").returncode == 0
+        # A volume is filled with what the image has there, which needs no mount either.
+        done = call("run", "-i", "--rm", "-v", "filled:/data", image, stdin=b"ls /data\n")
+        assert (done.returncode, done.stdout) == (0, b"big\nnote\n"), done.stderr
         assert b"lab" in call("images").stdout
         assert call("rm", "try").returncode == 0
 
