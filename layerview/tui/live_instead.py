@@ -77,6 +77,7 @@ def offer(app: LayerviewApp, message: InsteadOffered) -> None:
 
     def chosen(answer: str | None) -> None:
         if answer is not None:
+            app.notify("It opens when its layers are in the local area.", markup=False)
             in_background(app, lambda: InsteadMade(_make(message)), LiveMissing)
 
     choice = f"Open {message.image} in the built-in shell: no program of it runs"
