@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
-from layerview.cli.area import containers, in_area
+from layerview.cli.area import containers, in_own_area
 from layerview.cli.flags import Flags, Values
 from layerview.errors import UsageError
 from layerview.sizes import format_size
@@ -65,7 +65,7 @@ def _run_prune(words: Sequence[str]) -> int:
     wanted = Filter(arguments.filter)
     if not arguments.force and not agreed("all containers that do not run"):
         return 1
-    return in_area(arguments, lambda: _prune(arguments, wanted.of_container))
+    return in_own_area(arguments, lambda: _prune(arguments, wanted.of_container))
 
 
 def _prune(arguments: Values, wanted: Callable[[ContainerRecord], bool]) -> int:

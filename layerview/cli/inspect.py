@@ -52,7 +52,7 @@ def run(words: Sequence[str]) -> int:
 
 def _inspect_container(arguments: argparse.Namespace) -> int | None:
     """Print a container; None where there is none of that name and an image may be meant."""
-    from layerview.cli.area import in_area
+    from layerview.cli.area import in_own_area
     from layerview.store.area import default_root
     from layerview.store.data_root import DataRoot
 
@@ -78,7 +78,7 @@ def _inspect_container(arguments: argparse.Namespace) -> int | None:
         return inspect(data, record, json=arguments.json, binary=arguments.binary)
 
     # What an ordinary user's container changed is hidden from them outside of a namespace.
-    return in_area(arguments, show) if own else show()
+    return in_own_area(arguments, show) if own else show()
 
 
 def _inspect_image(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from layerview.cli.area import add_area_options, area, containers, in_area, say
+from layerview.cli.area import add_area_options, area, containers, in_own_area, say
 from layerview.cli.options import parser
 from layerview.cli.output import print_json
 from layerview.cli.pruning import Filter, agreed, prune_containers
@@ -51,7 +51,7 @@ def run(words: Sequence[str]) -> int:
     wanted = Filter(arguments.filter)
     if not arguments.force and not agreed(_what(arguments)):
         return 1
-    return in_area(arguments, lambda: _prune(arguments, wanted))
+    return in_own_area(arguments, lambda: _prune(arguments, wanted))
 
 
 def _what(arguments: argparse.Namespace) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from layerview.cli.area import in_area, settle_root
+from layerview.cli.area import in_own_area, settle_root
 from layerview.cli.flags import Flags, Values, natural
 from layerview.errors import LayerviewError
 from layerview.oci.digest import Digest
@@ -57,7 +57,7 @@ def run(words: Sequence[str]) -> int:
         return _print(None, [], arguments)
     # Only what ordinary users' containers changed is hidden from them outside of a namespace.
     if own and arguments.size:
-        return in_area(arguments, lambda: _ps(arguments))
+        return in_own_area(arguments, lambda: _ps(arguments))
     return _ps(arguments)
 
 

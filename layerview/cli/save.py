@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from layerview.cli.area import add_area_options, area, in_area
+from layerview.cli.area import add_area_options, area, in_own_area
 from layerview.cli.options import TerminalProgress, parser
 from layerview.errors import UsageError
 from layerview.store.durable import named
@@ -36,7 +36,7 @@ def run(words: Sequence[str]) -> int:
     arguments = made.parse_args(words)
     if arguments.output is None and sys.stdout.isatty():
         raise UsageError("an archive is no text for a terminal: give -o FILE, or a pipe")
-    return in_area(arguments, lambda: _save(arguments))
+    return in_own_area(arguments, lambda: _save(arguments))
 
 
 def _save(arguments: argparse.Namespace) -> int:

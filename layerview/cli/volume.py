@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from layerview.cli.area import area, in_area, say, settle_root
+from layerview.cli.area import area, in_own_area, say, settle_root
 from layerview.cli.flags import Flags, Values
 from layerview.errors import LayerviewError, NotFoundError, UsageError
 from layerview.text import printable
@@ -61,7 +61,7 @@ def _run_create(words: Sequence[str]) -> int:
     flags.json()
     flags.area()
     arguments = flags.parse(words, most=1)
-    return in_area(arguments, lambda: _create(arguments))
+    return in_own_area(arguments, lambda: _create(arguments))
 
 
 def _create(arguments: Values) -> int:
@@ -119,7 +119,7 @@ def _looking(arguments: Values, look: Callable[[DataRoot | None], int], *, sizes
         return look(None)
     if own and sizes:
         # What containers wrote may be hidden from an ordinary user outside of a namespace.
-        return in_area(arguments, lambda: look(DataRoot(arguments.root)))
+        return in_own_area(arguments, lambda: look(DataRoot(arguments.root)))
     return look(DataRoot(arguments.root))
 
 
@@ -240,7 +240,7 @@ def _run_rm(words: Sequence[str]) -> int:
     flags.json()
     flags.area()
     arguments = flags.parse(words, least=1)
-    return in_area(arguments, lambda: _remove(arguments))
+    return in_own_area(arguments, lambda: _remove(arguments))
 
 
 def _remove(arguments: Values) -> int:
@@ -287,7 +287,7 @@ def _run_prune(words: Sequence[str]) -> int:
     which = "" if arguments.all else " without a name"
     if not arguments.force and not agreed(f"all volumes{which} that no container has"):
         return 1
-    return in_area(arguments, lambda: _prune(arguments))
+    return in_own_area(arguments, lambda: _prune(arguments))
 
 
 def _prune(arguments: Values) -> int:

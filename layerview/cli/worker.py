@@ -16,7 +16,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from layerview.errors import LayerviewError
+from layerview.errors import LayerviewError, NamespaceError
 
 _BEFOREHAND = (
     "layerview.cli.run",
@@ -50,7 +50,11 @@ def run(words: Sequence[str]) -> int:
         return _serve()
     from layerview.drivers.namespace import run_in_user_namespace
 
-    return run_in_user_namespace(_serve)
+    try:
+        return run_in_user_namespace(_serve)
+    except NamespaceError:
+        # What needs none, as a list of containers, goes on; each command says what it lacks.
+        return _serve()
 
 
 def _serve() -> int:

@@ -258,6 +258,13 @@ def test_without_user_namespaces_an_ordinary_user_gets_it_too(tmp_path: Path) ->
         done = call("shell", "-c", "ls /moved", "try")
         assert done.stdout == b"big\nnote\n", done.stderr
         assert call("commit", "try", "lab:2").returncode == 0
+        # What only looks, or only takes away, goes on as well; so does the screen's worker.
+        for words in ("ps -as", "volume ls --json", "inspect try", "volume create more"):
+            done = call(*words.split())
+            assert done.returncode == 0, done.stderr
+        assert call("volume", "rm", "more").stdout == b"more\n"
+        done = call("worker", stdin=b'{"n": 1, "words": ["ps", "-a", "-s", "-q"]}\n')
+        assert json.loads(done.stdout)["status"] == 0, done
         # A volume is filled with what the image has there, which needs no mount either.
         done = call("run", "-i", "--rm", "-v", "filled:/data", image, stdin=b"ls /data\n")
         assert (done.returncode, done.stdout) == (0, b"big\nnote\n"), done.stderr
