@@ -19,6 +19,7 @@ from layerview.tui.widgets.chrome import (
     Pane,
     PaneTitle,
     SubjectRow,
+    fit_window,
     muted,
     strong,
 )
@@ -101,8 +102,4 @@ class ChangesScreen(Screen[None], Bare):
 
     def on_resize(self, event: events.Resize) -> None:
         """Leave out blank rows in a small window."""
-        narrow, low = event.size.width < 100, event.size.height < 30
-        self.set_class(narrow, "-narrow")
-        self.set_class(narrow or low, "-compact")
-        self.query_one(AreaBar).compact = narrow
-        self.query_one(PaneTitle).compact = narrow or low
+        fit_window(self, event.size.width, event.size.height)

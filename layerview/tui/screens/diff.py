@@ -19,7 +19,16 @@ from layerview.tui.cells import Line, fit, fit_start
 from layerview.tui.comparison import config_differences, layer_key, match_layers
 from layerview.tui.glyphs import UNICODE, Glyphs
 from layerview.tui.opened import OpenedImage
-from layerview.tui.widgets.chrome import AreaBar, Pane, Panes, PaneTitle, SubjectRow, muted, strong
+from layerview.tui.widgets.chrome import (
+    AreaBar,
+    Pane,
+    Panes,
+    PaneTitle,
+    SubjectRow,
+    fit_window,
+    muted,
+    strong,
+)
 from layerview.tui.widgets.details import BLANK, Fact, LayerDetails
 from layerview.tui.widgets.keys import Keys
 from layerview.tui.widgets.row_list import RowList
@@ -178,12 +187,7 @@ class DiffScreen(TellsFailures, Screen[None]):
 
     @on(Panes.Resized)
     def _panes_resized(self, message: Panes.Resized) -> None:
-        narrow, low = message.width < 100, message.height < 30
-        self.set_class(narrow, "-narrow")
-        self.set_class(narrow or low, "-compact")
-        self.query_one(AreaBar).compact = narrow
-        for title in self.query(PaneTitle):
-            title.compact = narrow or low
+        fit_window(self, message.width, message.height)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="diff", description="Comparing")
     def compare(self) -> None:

@@ -22,6 +22,7 @@ from layerview.tui.widgets.chrome import (
     PaneTitle,
     Piece,
     SubjectRow,
+    fit_window,
     muted,
     strong,
 )
@@ -195,14 +196,11 @@ class WasteScreen(Screen[bytes | None]):
 
     @on(Panes.Resized)
     def _panes_resized(self, message: Panes.Resized) -> None:
-        narrow, low = message.width < 100, message.height < 30
-        self.set_class(narrow, "-narrow")
-        self.set_class(narrow or low, "-compact")
-        self.query_one(AreaBar).compact = narrow
-        for title in self.query(PaneTitle):
-            title.compact = narrow or low
+        fit_window(self, message.width, message.height)
         rows = min(6, self.query_one(LayersWaste).row_count())
-        self.query_one("#layers-pane").styles.height = rows + 1 if narrow else None
+        self.query_one("#layers-pane").styles.height = (
+            rows + 1 if self.has_class("-narrow") else None
+        )
         self._show_subject()
 
     def _bytes(self, size: int) -> str:

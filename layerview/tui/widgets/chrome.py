@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import events
 from textual.containers import Container, Vertical
 from textual.geometry import Region
 from textual.message import Message
 from textual.reactive import reactive
+from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -369,3 +370,19 @@ class Insight(Painted):
         width = self.size.width
         text = fit(self.text, min(width, width_of(self.text)), self.glyphs.ellipsis)
         return Line().add(text, self.paint.style(self.color)).strip(width, self.paint.style())
+
+
+def fit_window(screen: Screen[Any], width: int, height: int) -> None:
+    """Tell a screen's style sheet, bar and titles what kind of window this is.
+
+    Args:
+        screen: the screen.
+        width: cells that its panes have.
+        height: rows of the window.
+    """
+    narrow, low = width < 100, height < 30
+    screen.set_class(narrow, "-narrow")
+    screen.set_class(narrow or low, "-compact")
+    screen.query_one(AreaBar).compact = narrow
+    for title in screen.query(PaneTitle):
+        title.compact = narrow or low
