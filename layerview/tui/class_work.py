@@ -85,18 +85,6 @@ def volumes_of(target: Target) -> list[str]:
     ]
 
 
-def started_ids(back: Returned) -> list[str]:
-    """Return the IDs of started containers.
-
-    Raises:
-        LayerviewError: when there are none.
-    """
-    ids = [str(one["id"]) for one in back.said if isinstance(one, dict) and "id" in one]
-    if not ids:
-        raise LayerviewError("; ".join(back.notes) or "nothing was started")
-    return ids
-
-
 def loss_of(ask: Ask, id: str, binary: bool) -> str:
     """Say what is lost with a container, and what stays.
 

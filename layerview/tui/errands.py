@@ -140,3 +140,15 @@ def names_loaded(back: Returned) -> list[str]:
             references = document.get("references") or [str(document.get("image_id", ""))[:19]]
             names += [printable(str(name)) for name in references if name]
     return names
+
+
+def started_ids(back: Returned) -> list[str]:
+    """Return the IDs of started containers.
+
+    Raises:
+        LayerviewError: when there are none.
+    """
+    ids = [str(one["id"]) for one in back.said if isinstance(one, dict) and "id" in one]
+    if not ids:
+        raise LayerviewError("; ".join(back.notes) or "nothing was started")
+    return ids

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 from layerview.errors import LayerviewError
-from layerview.tui.class_work import start_words, started_ids
-from layerview.tui.errands import Errand
+from layerview.tui.class_work import start_words
+from layerview.tui.errands import Errand, started_ids
 from layerview.tui.listing import DEMO, is_demo
 from layerview.tui.live_sources import WatchedSource, watched
 from layerview.tui.screens.live_open import LiveFound, LiveMissing

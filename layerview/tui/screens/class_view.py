@@ -24,9 +24,9 @@ from layerview.tui.class_work import (
     running_here,
     sharing,
     start_words,
-    started_ids,
     volumes_of,
 )
+from layerview.tui.errands import started_ids
 from layerview.tui.live_view import hues_of
 from layerview.tui.widgets.chrome import (
     AreaBar,

@@ -17,7 +17,7 @@ from textual.widgets import Button, Input, Label, Static
 
 from layerview.errors import LayerviewError, UsageError
 from layerview.text import printable
-from layerview.tui.errands import Errand, Returned
+from layerview.tui.errands import Errand, started_ids
 from layerview.tui.working import in_background
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ class RunContainer(ModalScreen[list[str] | None]):
         self.app.post_message(InsteadOffered(self._text("image"), volumes, message.why))
 
     def _by_worker(self, words: list[str]) -> Message:
-        return self.Started(_ids(self.app.worker.ask(words)))
+        return self.Started(started_ids(self.app.worker.ask(words)))
 
     def _by_errand(self, words: list[str]) -> Message:
         self._errand = errand = Errand(words)
@@ -245,7 +245,7 @@ class RunContainer(ModalScreen[list[str] | None]):
             share = f", {100 * done // total} %" if total else ""
             self.post_message(self.Doing(f"{what or 'making its layers'}{share}; Esc stops"))
 
-        return self.Started(_ids(errand.finish(progress)))
+        return self.Started(started_ids(errand.finish(progress)))
 
     @on(Doing)
     def _still_doing(self, message: Doing) -> None:
@@ -270,13 +270,6 @@ class RunContainer(ModalScreen[list[str] | None]):
             self._errand.stop()
         elif not self._starting:
             self.dismiss(None)
-
-
-def _ids(back: Returned) -> list[str]:
-    ids = [str(one["id"]) for one in back.said if isinstance(one, dict) and "id" in one]
-    if not ids:
-        raise LayerviewError("; ".join(back.notes) or "nothing was started")
-    return ids
 
 
 def _local_images() -> list[str]:
