@@ -104,8 +104,8 @@ class LayerviewApp(App[None]):
             or (len(names) == 1 and not _is_folder_of_images(names[0]))
         )
         # The first screen's style is read with the app's own, in one go.
-        first = "image" if self._opens_image else "images"
-        super().__init__(css_path=["styles/app.tcss", f"styles/{first}.tcss"])
+        first = ["image"] if self._opens_image else ["lists", "images"]
+        super().__init__(css_path=[f"styles/{name}.tcss" for name in ("app", *first)])
         self.names = list(names)
         self.ascii = ascii
         self.glyphs: Glyphs = choose_glyphs(ascii)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,29 @@ class TellsFailures:
                 markup=False,
                 timeout=20,
             )
+
+
+class Done(Message):
+    """A command is carried out, or why it is not."""
+
+    def __init__(
+        self, title: str, words: str, ids: Sequence[str] = (), *, failed: bool = False
+    ) -> None:
+        self.title = title
+        self.words = words
+        self.ids = ids
+        """Of what it is about."""
+        self.failed = failed
+        super().__init__()
+
+
+def tell_done(screen: Screen[None], message: Done) -> None:
+    """Tell how a command went."""
+    if message.failed:
+        title = f"Not {message.title.lower()}"
+        screen.notify(message.words, title=title, severity="error", markup=False)
+    else:
+        screen.notify(message.words, title=message.title, markup=False)
 
 
 def in_background(

@@ -250,11 +250,11 @@ async def test_typing_filters_and_a_hides_what_rests() -> None:
     async with app.run_test(size=SIZE) as pilot:
         screen = await open_containers(pilot)
         await pilot.press("slash", *"busy", "enter")
-        await until(pilot, lambda: [line.name for line in screen.shown] == ["two"])
+        await until(pilot, lambda: [line.name for line in screen.table.rows] == ["two"])
         await pilot.press("escape")
-        await until(pilot, lambda: len(screen.shown) == 3)
+        await until(pilot, lambda: len(screen.table.rows) == 3)
         await pilot.press("a")
-        await until(pilot, lambda: [line.name for line in screen.shown] == ["one"])
+        await until(pilot, lambda: [line.name for line in screen.table.rows] == ["one"])
         assert "only those that run" in screen_text(app)
         await pilot.press("escape", "slash", *"nothing", "enter")
         await until(pilot, lambda: "No container matches." in screen_text(app))
@@ -268,7 +268,7 @@ async def test_what_can_not_be_listed_says_why_and_r_tries_again() -> None:
         await until(pilot, lambda: "the disk is gone" in screen_text(app))
         worker.answers["ps"] = some()
         await pilot.press("r")
-        await until(pilot, lambda: len(screen.shown) == 3)
+        await until(pilot, lambda: len(screen.table.rows) == 3)
         assert "the disk is gone" not in screen_text(app)
 
 
@@ -280,7 +280,7 @@ async def test_the_cursor_stays_on_its_container_when_others_come() -> None:
         await pilot.press("down")
         worker.answers["ps"] = [container("new", "44d"), *some()]
         screen.look()
-        await until(pilot, lambda: len(screen.shown) == 4)
+        await until(pilot, lambda: len(screen.table.rows) == 4)
         current = screen.query_one(ContainerTable).current
         assert current is not None
         assert current.name == "two"

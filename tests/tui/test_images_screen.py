@@ -82,10 +82,10 @@ async def test_typing_filters_and_escape_shows_all(tmp_path):
         await listed(pilot)
         await pilot.press("slash", *"worker")
         await pilot.pause()
-        assert [line.title for line in app.screen.shown] == ["shop/worker"]
+        assert [line.title for line in app.screen.table.shown] == ["shop/worker"]
         await pilot.press("escape")
         await pilot.pause()
-        assert len(app.screen.shown) == 3
+        assert len(app.screen.table.shown) == 3
 
 
 async def test_enter_opens_and_escape_comes_back(tmp_path):

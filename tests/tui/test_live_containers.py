@@ -55,7 +55,7 @@ async def open_live(pilot: Pilot[Any]) -> LiveScreen:
     await until(pilot, lambda: isinstance(app.screen, ContainersScreen))
     containers = app.screen
     assert isinstance(containers, ContainersScreen)
-    await until(pilot, lambda: bool(containers.shown))
+    await until(pilot, lambda: bool(containers.table.rows))
     await pilot.press("L")
     await until(pilot, lambda: isinstance(app.screen, LiveScreen))
     live = app.screen

@@ -17,6 +17,7 @@ from layerview.tui.screens.confirm import Confirm
 from layerview.tui.screens.containers import ContainersScreen
 from layerview.tui.screens.run_container import RunContainer
 from layerview.tui.screens.volumes import VolumesScreen
+from layerview.tui.ways_in import WayIn
 from layerview.tui.widgets.container_table import ContainerTable
 from layerview.tui.widgets.terminal import TerminalPane
 from tests.tui.driving import until
@@ -218,12 +219,12 @@ def test_shell(snap_compare: Any, size: tuple[int, int], theme: str) -> None:
 async def open_wire(pilot: Pilot[Any], screen: ContainersScreen, kind: str, written: bytes) -> None:
     """Open a pane on what a program wrote."""
     line = screen.lines[0]
-    screen._opening = (line.id, kind)
+    screen._opening = (line, kind)
     screen._show_pane(line, kind, [])
     screen.add_class("-front")
     await pilot.pause()
     screen.query_one(TerminalPane).focus()
-    screen.post_message(screen.WayIn(line, kind, ScriptedWire(written)))
+    screen.post_message(WayIn(line.id, kind, ScriptedWire(written)))
     pane = screen.query_one(TerminalPane)
     await until(pilot, lambda: pane.connected)
     await until(pilot, lambda: pane.has_focus)

@@ -93,7 +93,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Found:
     """Say which places are found."""
 
     def find(places: list[Place]) -> None:
-        monkeypatch.setattr("layerview.tui.screens.images.find_places", lambda: places)
+        monkeypatch.setattr("layerview.tui.screens.images_work.find_places", lambda: places)
 
     find(PLACES)
     return find
@@ -212,7 +212,7 @@ def errand(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Told], None]]:
 
     def send(told: Told) -> None:
         sent.append(told)
-        monkeypatch.setattr("layerview.tui.screens.images.Errand", lambda words: told)
+        monkeypatch.setattr("layerview.tui.screens.images_work.Errand", lambda words: told)
 
     yield send
     for told in sent:

@@ -177,7 +177,7 @@ async def test_a_slow_place_holds_up_none_of_the_others(
         return []
 
     places = [Place("docker", "far away", "tcp://far", wait), *find_places()]
-    monkeypatch.setattr("layerview.tui.screens.images.find_places", lambda: places)
+    monkeypatch.setattr("layerview.tui.screens.images_work.find_places", lambda: places)
     app = LayerviewApp()
     async with app.run_test(size=(120, 30)) as pilot:
         try:
@@ -321,7 +321,7 @@ async def test_escape_shows_all_images_again(area: Path) -> None:
         await pilot.press("slash", *"two", "enter", "escape")
         await pilot.pause()
         assert isinstance(app.screen, ImagesScreen)
-        assert "one" in {line.title for line in app.screen.shown}
+        assert "one" in {line.title for line in app.screen.table.shown}
 
 
 def test_the_program_ends_in_good_order_when_it_is_told_to() -> None:

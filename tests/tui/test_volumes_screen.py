@@ -122,9 +122,9 @@ async def test_typing_filters_by_the_volume_and_by_who_has_it() -> None:
         screen = await open_volumes(pilot)
         await pilot.press("slash", *"two", "enter")
         table = screen.query_one(VolumeTable)
-        await until(pilot, lambda: [line.name for line in table.lines] == ["old"])
+        await until(pilot, lambda: [line.name for line in table.rows] == ["old"])
         await pilot.press("escape")
-        await until(pilot, lambda: len(table.lines) == 2)
+        await until(pilot, lambda: len(table.rows) == 2)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a volume of root's is made")

@@ -28,6 +28,7 @@ from layerview.tui.class_work import (
 )
 from layerview.tui.errands import started_ids
 from layerview.tui.live_view import hues_of
+from layerview.tui.ways_in import NoWayIn, WayIn, find_way_in
 from layerview.tui.widgets.chrome import (
     AreaBar,
     Bare,
@@ -35,6 +36,7 @@ from layerview.tui.widgets.chrome import (
     PaneTitle,
     Piece,
     SubjectRow,
+    fit_window,
     muted,
     plain,
     strong,
@@ -44,14 +46,13 @@ from layerview.tui.widgets.class_events import ClassEvents
 from layerview.tui.widgets.keys import Keys
 from layerview.tui.widgets.terminal import TerminalPane
 from layerview.tui.words import count_of
-from layerview.tui.working import TellsFailures, in_background
+from layerview.tui.working import Done, TellsFailures, in_background, tell_done
 from layerview.watch.target import Target
 
 if TYPE_CHECKING:
     from layerview.tui.app import LayerviewApp
     from layerview.tui.live_model import Source
     from layerview.tui.screens.ask import Answers
-    from layerview.tui.terminal.wires import Wire
 
 EVERY = 1.0
 """Seconds between two looks at which containers run."""
@@ -90,42 +91,12 @@ class ClassScreen(TellsFailures, Screen[None], Bare):
             self.reason = reason
             super().__init__()
 
-    class Done(Message):
-        """Something is done, or why it is not."""
-
-        def __init__(self, title: str, words: str, ids: Sequence[str], failed: bool) -> None:
-            self.title = title
-            self.words = words
-            self.ids = ids
-            self.failed = failed
-            super().__init__()
-
     class LossKnown(Message):
         """What removing a container would lose."""
 
         def __init__(self, id: str, words: str) -> None:
             self.id = id
             self.words = words
-            super().__init__()
-
-    class WayIn(Message):
-        """A terminal in a container."""
-
-        def __init__(self, id: str, wire: Wire) -> None:
-            self.id = id
-            self.wire = wire
-            super().__init__()
-
-        def dispose(self) -> None:
-            """Let go of it when nobody takes it."""
-            self.wire.close()
-
-    class NoWayIn(Message):
-        """Why there is no terminal."""
-
-        def __init__(self, id: str, reason: str) -> None:
-            self.id = id
-            self.reason = reason
             super().__init__()
 
     def __init__(
@@ -193,12 +164,8 @@ class ClassScreen(TellsFailures, Screen[None], Bare):
 
     def on_resize(self, event: events.Resize) -> None:
         """Leave out blank rows in a small window."""
-        narrow, low = event.size.width < 100, event.size.height < 30
-        self.set_class(narrow, "-narrow")
-        self.set_class(narrow or low, "-compact")
-        self.query_one(AreaBar).compact = narrow or low
-        for title in self.query(PaneTitle):
-            title.compact = narrow or low
+        fit_window(self, event.size.width, event.size.height)
+        self.query_one(AreaBar).compact = self.has_class("-compact")
 
     def on_unmount(self) -> None:
         """Watch no more."""
@@ -396,15 +363,14 @@ class ClassScreen(TellsFailures, Screen[None], Bare):
 
         def work() -> Message:
             ids = started_ids(self.app.worker.ask(words))
-            return self.Done("Started", count_of(len(ids), "container"), ids, False)
+            return Done("Started", count_of(len(ids), "container"), ids)
 
-        in_background(self, work, lambda reason: self.Done("Started", reason, (), True))
+        in_background(self, work, lambda reason: Done("Started", reason, failed=True))
 
     @on(Done)
     def _done(self, message: Done) -> None:
         if message.failed:
-            title = f"Not {message.title.lower()}"
-            self.notify(message.words, title=title, severity="error", markup=False)
+            tell_done(self, message)
         self._look()
 
     def action_remove(self) -> None:
@@ -421,7 +387,7 @@ class ClassScreen(TellsFailures, Screen[None], Bare):
         def work() -> Message:
             return self.LossKnown(target.id, loss_of(self.app.worker.ask, target.id, binary))
 
-        in_background(self, work, lambda reason: self.Done("Removed", reason, (target.id,), True))
+        in_background(self, work, lambda reason: Done("Removed", reason, failed=True))
 
     @on(LossKnown)
     def _loss_known(self, message: LossKnown) -> None:
@@ -442,9 +408,9 @@ class ClassScreen(TellsFailures, Screen[None], Bare):
     def _remove(self, id: str, name: str) -> None:
         def work() -> Message:
             self.app.worker.ask(["rm", "--json", "--force", id])
-            return self.Done("Removed", name, (id,), False)
+            return Done("Removed", name)
 
-        in_background(self, work, lambda reason: self.Done("Removed", reason, (id,), True))
+        in_background(self, work, lambda reason: Done("Removed", reason, failed=True))
 
     def action_back(self) -> None:
         """Close the shell, or leave."""
@@ -476,21 +442,7 @@ class ClassScreen(TellsFailures, Screen[None], Bare):
             "Shell", [muted("F2 leaves it")], name=printable(target.name)
         )
         pane.focus()
-        # The pane has its size only once it is laid out.
-        self.call_after_refresh(self._find_way_in, target.id)
-
-    def _find_way_in(self, id: str) -> None:
-        from layerview.tui import shells
-
-        size = self.query_one(TerminalPane).size
-        rows, columns = size.height or 24, size.width or 80
-
-        def work() -> Message:
-            if shells.area_containers().find(id).tty:
-                return self.WayIn(id, shells.attach(id))
-            return self.WayIn(id, shells.shell(id, rows, columns))
-
-        in_background(self, work, lambda reason: self.NoWayIn(id, reason))
+        self.call_after_refresh(find_way_in, pane, target.id, "shell")
 
     @on(WayIn)
     def _way_in(self, message: WayIn) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import events, on
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
 
 from layerview.sizes import format_size
 from layerview.tui.cells import fit, width_of
@@ -20,10 +20,10 @@ from layerview.tui.container_lines import (
     since_words,
 )
 from layerview.tui.errands import Returned, names_loaded
+from layerview.tui.screens.containers_pane import ContainersPane
 from layerview.tui.screens.containers_work import ContainersWork
 from layerview.tui.widgets.chrome import (
     AreaBar,
-    Pane,
     PaneTitle,
     Piece,
     SubjectRow,
@@ -32,38 +32,23 @@ from layerview.tui.widgets.chrome import (
     strong,
 )
 from layerview.tui.widgets.container_table import ContainerTable
-from layerview.tui.widgets.filter import FilterInput
-from layerview.tui.widgets.keys import Keys
 from layerview.tui.widgets.lying_stack import LyingSlab, LyingStack
-from layerview.tui.widgets.table_head import TableHead
-from layerview.tui.widgets.terminal import TerminalPane
 from layerview.tui.words import count_of
+from layerview.tui.working import Done
 
 if TYPE_CHECKING:
     from layerview.tui.screens.ask import Answers
-
-EVERY = 1.0
-"""Seconds between two looks at the containers."""
 
 _FOR_CHOSEN = frozenset(
     ("start", "stop", "kill", "log", "live", "changes", "commit", "remove", "rename")
 )
 """What is done to containers, and to nothing where there are none."""
 
-_TITLES = {
-    "shell": "Shell",
-    "built-in": "Built-in shell",
-    "terminal": "Terminal",
-    "log": "Log",
-}
-_BUILT_IN = "aufs"
-"""The driver whose containers can be opened without being started."""
 
-
-class ContainersScreen(ContainersWork):
+class ContainersScreen(ContainersPane):
     """All containers of the local area."""
 
-    CSS_PATH = "../styles/containers.tcss"
+    CSS_PATH: ClassVar[list[str | PurePath]] = ["../styles/lists.tcss", "../styles/containers.tcss"]
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "new", id="containers.new"),
@@ -86,118 +71,52 @@ class ContainersScreen(ContainersWork):
         Binding("escape", "back", "close, show all", show=False, id="containers.back"),
     ]
 
+    AREA = "Containers"
+    EVERY = 1.0
+    LOOKING = "Looking for containers"
+    NONE_MATCHES = "No container matches."
+    NONE_YET = ("No containers yet.", "n starts one from an image; 1 lists the images")
+
     def __init__(self) -> None:
         super().__init__()
-        self.needle = ""
         self.running_only = False
-        self.shown: list[ContainerLine] = []
-        self._reason = ""
-        """Why they can't be listed."""
         self._doing: dict[str, str] = {}
-        self._wanted = ""
-        """The ID of a container that the cursor shall go to once it is listed."""
         self._enter = False
-        """Whether that one is opened in the built-in shell then."""
-        self._opening: tuple[str, str] | None = None
-        """The container and the kind of the pane that is being opened."""
-        self._opened: tuple[ContainerLine, str] | None = None
-        """What the pane shows."""
+        """Whether what is wanted is opened in the built-in shell once it is listed."""
 
-    # Layout ----------------------------------------------------------------------------------
+    def compose_table(self) -> ContainerTable:
+        """Make the list."""
+        return ContainerTable(binary=self.app.binary_sizes, glyphs=self.app.glyphs, id="containers")
 
-    def compose(self) -> ComposeResult:
-        """Lay out the list, and below it what is known of one container, or its terminal."""
-        glyphs = self.app.glyphs
-        yield AreaBar("Containers", glyphs=glyphs, id="areas")
-        with Horizontal(id="filter-row"):
-            yield FilterInput()
-            yield SubjectRow(glyphs=glyphs, id="total")
-        with Pane(id="list-pane"):
-            yield TableHead(glyphs=glyphs, id="head")
-            yield ContainerTable(binary=self.app.binary_sizes, glyphs=glyphs, id="containers")
-        with Pane(id="details-pane"):
-            yield PaneTitle("", glyphs=glyphs, id="details-title")
-            yield LyingStack(glyphs=glyphs, id="lying")
-            yield SubjectRow(glyphs=glyphs, id="facts")
-            yield SubjectRow(glyphs=glyphs, id="mounts")
-        with Pane(id="shell-pane"):
-            yield PaneTitle("", glyphs=glyphs, id="shell-title")
-            yield TerminalPane(ascii=self.app.ascii, glyphs=glyphs, id="shell")
-        yield Keys()
-
-    def on_mount(self) -> None:
-        """List them, and keep looking."""
-        self.query_one(ContainerTable).message = ("Looking for containers", "")
-        self.query_one(ContainerTable).focus()
-        self.look()
-        self.set_interval(EVERY, self._tick)
-
-    def _tick(self) -> None:
-        if self.app.screen is self and not self.looking:
-            self.look()
-
-    def on_resize(self, event: events.Resize) -> None:
-        """Choose what there is room for."""
-        narrow, low = event.size.width < 100, event.size.height < 30
-        self.set_class(narrow, "-narrow")
-        self.set_class(low, "-low")
-        self.set_class(narrow or low, "-compact")
-        self.query_one(AreaBar).compact = narrow
-        for title in self.query(PaneTitle):
-            title.compact = narrow or low
-        self.call_after_refresh(self._fill)
+    def compose_details(self) -> ComposeResult:
+        """Lay out what is known of one container."""
+        yield LyingStack(glyphs=self.app.glyphs, id="lying")
+        yield SubjectRow(glyphs=self.app.glyphs, id="facts")
+        yield SubjectRow(glyphs=self.app.glyphs, id="mounts")
 
     # The list --------------------------------------------------------------------------------
 
-    @on(ContainersWork.Looked)
-    def _they_are(self, message: ContainersWork.Looked) -> None:
-        self.lines = message.lines
-        self.looked()
-        table = self.query_one(ContainerTable)
-        table.failed, self._reason = False, ""
-        self._fill()
-        if self._wanted and table.go_to(self._wanted):
-            self._wanted = ""
-            if self._enter and table.current is not None:
-                self._open(table.current, "built-in")
-            self._enter = False
+    def arrived(self) -> None:
+        """Open what was wanted, where it is to be opened."""
+        line = self.table.current
+        if self._enter and line is not None:
+            self.open_pane(line, "built-in")
+        self._enter = False
 
-    @on(ContainersWork.LookFailed)
-    def _not_listed(self, message: ContainersWork.LookFailed) -> None:
-        self.looked()
-        self.lines = []
-        table = self.query_one(ContainerTable)
-        table.failed, self._reason = True, f"{self.app.glyphs.waste} {message.reason}"
-        self._fill()
+    def show_rows(self) -> None:
+        """List what matches, and what is being done to it."""
+        self.table.doing = self._doing
+        super().show_rows()
 
-    def _fill(self) -> None:
-        if not self.is_attached:
-            return
-        table = self.query_one(ContainerTable)
-        self.shown = [line for line in self.lines if self._matches(line)]
-        if self._reason:
-            table.message = (self._reason, "r tries again")
-        elif self.lines:
-            table.message = ("No container matches.", "Esc shows all")
-        elif self.known:
-            table.message = ("No containers yet.", "n starts one from an image; 1 lists the images")
-        table.show(self.shown, self._doing)
-        self._show_heads()
-        self._show_total()
-        self._show_details()
-
-    @on(ContainerTable.Resized)
-    def _show_heads(self) -> None:
-        heads = self.query_one(ContainerTable).columns.heads()
-        self.query_one(TableHead).show_columns(heads)
-
-    def _matches(self, line: ContainerLine) -> bool:
+    def matches(self, line: ContainerLine) -> bool:
+        """Tell whether what is typed is in a container's name, ID, image or state."""
         if self.running_only and not line.runs:
             return False
         text = f"{line.name} {line.id[:12]} {line.image} {line.status}".casefold()
         return self.needle.casefold() in text
 
-    def _show_total(self) -> None:
+    def show_total(self) -> None:
+        """Say how many run, what their layers take, and which are chosen."""
         running = sum(line.runs for line in self.lines)
         drivers = list(dict.fromkeys(line.driver for line in self.lines))
         self.query_one(AreaBar).show(("local", *drivers))
@@ -210,7 +129,7 @@ class ContainersScreen(ContainersWork):
                 strong(format_size(sizes, binary=self.app.binary_sizes)),
                 muted(" in their layers"),
             ]
-        marked = len(self.query_one(ContainerTable).marked)
+        marked = len(self.table.marked)
         left = [[strong(f"{marked} marked")]] if marked else []
         if self.running_only:
             left.append([muted("only those that run")])
@@ -218,17 +137,7 @@ class ContainersScreen(ContainersWork):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Dim the keys that do nothing to what is chosen."""
-        if action not in (
-            "start",
-            "stop",
-            "kill",
-            "log",
-            "live",
-            "changes",
-            "commit",
-            "remove",
-            "rename",
-        ):
+        if action not in _FOR_CHOSEN:
             return True
         if not self.is_mounted or not self.query(ContainerTable):
             return None
@@ -239,12 +148,13 @@ class ContainersScreen(ContainersWork):
             return True if any(running) else None
         return True if running else None
 
-    def _show_details(self) -> None:
+    def show_details(self) -> None:
+        """Show a container's layers, and what is known of it."""
         self.refresh_bindings()
         title = self.query_one("#details-title", PaneTitle)
         lying = self.query_one(LyingStack)
         facts, mounts = (self.query_one(f"#{name}", SubjectRow) for name in ("facts", "mounts"))
-        line = self.query_one(ContainerTable).current
+        line = self.table.current
         self.set_class(line is None, "-nothing")
         if line is None:
             return
@@ -309,216 +219,58 @@ class ContainersScreen(ContainersWork):
     @on(ContainersWork.StackKnown)
     def _stack_known(self, message: ContainersWork.StackKnown) -> None:
         self._stacks[message.key] = message.layers
-        self._show_details()
+        self.show_details()
 
     @on(ContainerTable.Highlighted)
-    def _moved(self, message: ContainerTable.Highlighted) -> None:
-        message.stop()
-        self._show_total()
-        self._show_details()
+    def _marked(self) -> None:
+        self.show_total()
 
     def choose(self, id: str, *, enter: bool = False) -> None:
         """Put the cursor on a container, as soon as it is listed; open it in the built-in shell."""
-        self._wanted, self._enter = id, enter
+        self.wanted, self._enter = id, enter
         self.needle = ""
         self.running_only = False
         self.look()
 
     @property
     def _chosen(self) -> list[ContainerLine]:
-        return self.query_one(ContainerTable).chosen
-
-    @on(FilterInput.Changed)
-    def _filter_changed(self, event: FilterInput.Changed) -> None:
-        self.needle = event.value
-        self._fill()
-
-    @on(FilterInput.Ended)
-    def _filter_ended(self, event: FilterInput.Ended) -> None:
-        if not event.keep:
-            event.entry.value = ""
-        self.query_one(ContainerTable).focus()
-
-    def action_filter(self) -> None:
-        """Type a part of a name, an ID, an image or a state."""
-        self.query_one(FilterInput).focus()
+        return self.table.chosen
 
     def action_all(self) -> None:
         """Show only those that run, or all again."""
         self.running_only = not self.running_only
-        self._fill()
-
-    def action_reload(self) -> None:
-        """Look again."""
-        self.look()
-
-    # A shell in a pane -----------------------------------------------------------------------
-
-    @property
-    def shell_is_open(self) -> bool:
-        """Whether the pane is there."""
-        return self.has_class("-shell")
-
-    @on(ContainerTable.Chosen)
-    def _open_shell(self, message: ContainerTable.Chosen) -> None:
-        message.stop()
-        line = self.query_one(ContainerTable).current
-        if line is None:
-            return
-        if not line.runs and line.driver == _BUILT_IN:
-            # The union can be opened without a process of the container's.
-            self._open(line, "built-in")
-            return
-        if not line.runs:
-            words = f"{line.name} does not run: S starts it, l shows what it wrote."
-            self.notify(words, severity="warning", markup=False)
-            return
-        self._open(line, "shell")
-
-    def action_log(self) -> None:
-        """Follow what the container wrote."""
-        line = self.query_one(ContainerTable).current
-        if line is not None:
-            self._open(line, "log")
-
-    def _open(self, line: ContainerLine, kind: str) -> None:
-        pane = self.query_one(TerminalPane)
-        if self._opened is not None and pane.connected and self.shell_is_open:
-            opened, what = self._opened
-            if opened.id == line.id and (what == "log") == (kind == "log"):
-                self.action_pane()
-                return
-        self._opening, self._opened = (line.id, kind), None
-        pane.say(f"Opening {'the log' if kind == 'log' else 'a shell'} of {line.name}")
-        self._show_pane(line, kind, [muted("Esc closes it")])
-        self.add_class("-front")
-        pane.focus()
-        # The pane has its size only once it is laid out.
-        self.call_after_refresh(self._find_way_in, line, kind)
-
-    def _find_way_in(self, line: ContainerLine, kind: str) -> None:
-        size = self.query_one(TerminalPane).size
-        self.find_way_in(line, kind, size.height or 24, size.width or 80)
-
-    def _show_pane(self, line: ContainerLine, kind: str, right: list[Piece]) -> None:
-        self.set_class(True, "-shell")
-        self.query_one("#shell-title", PaneTitle).show(_TITLES[kind], right, name=line.name)
-
-    @on(ContainersWork.WayIn)
-    def _way_in(self, message: ContainersWork.WayIn) -> None:
-        line, kind = message.line, message.kind
-        if self._opening is None or self._opening[0] != line.id:
-            # Another one was asked for meanwhile, or none any more.
-            message.dispose()
-            return
-        self._opening, self._opened = None, (line, kind)
-        pane = self.query_one(TerminalPane)
-        pane.typing = kind != "log"
-        pane.connect(message.wire)
-        self._title_pane()
-
-    def _title_pane(self) -> None:
-        if self._opened is None:
-            return
-        line, kind = self._opened
-        pane = self.query_one(TerminalPane)
-        right: list[Piece] = []
-        if pane.looking_back:
-            right.append(strong(f"{count_of(pane.looking_back, 'row')} back   "))
-        if kind == "log":
-            right.append(muted("Esc closes it"))
-        elif not pane.connected:
-            right.append(muted("ended   Esc closes it"))
-        else:
-            right.append(muted("F2 leaves it"))
-        self._show_pane(line, kind, right)
-
-    @on(ContainersWork.NoWayIn)
-    def _no_way_in(self, message: ContainersWork.NoWayIn) -> None:
-        if self._opening is None or self._opening[0] != message.line.id:
-            return
-        self._opening = None
-        sign = self.app.glyphs.waste
-        hint = "l shows what it wrote"
-        self.query_one(TerminalPane).say(f"{sign} {message.reason}", hint, failed=True)
-        self.look()
-
-    @on(TerminalPane.LookedBack)
-    def _looked_back(self, message: TerminalPane.LookedBack) -> None:
-        message.stop()
-        self._title_pane()
-
-    @on(TerminalPane.Left)
-    def _pane_left(self, message: TerminalPane.Left) -> None:
-        message.stop()
-        self.remove_class("-front")
-        self.query_one(ContainerTable).focus()
-
-    @on(TerminalPane.Closed)
-    def _pane_closed(self, message: TerminalPane.Closed) -> None:
-        message.stop()
-        self._close_pane()
-
-    @on(TerminalPane.Ended)
-    def _pane_ended(self, message: TerminalPane.Ended) -> None:
-        message.stop()
-        kind = self._opened[1] if self._opened is not None else ""
-        self._title_pane()
-        if kind in ("shell", "terminal", "built-in") and message.status == 0:
-            # Left by `exit` or Ctrl+D: nothing more is to be read there.
-            self._close_pane()
-        elif kind != "log":
-            self.query_one(ContainerTable).focus()
-        self.look()
-
-    def action_pane(self) -> None:
-        """Go between the list and the pane."""
-        if self.shell_is_open:
-            self.add_class("-front")
-            self.query_one(TerminalPane).focus()
-
-    def _close_pane(self) -> None:
-        self._opening = self._opened = None
-        self.query_one(TerminalPane).disconnect()
-        self.remove_class("-shell", "-front")
-        self.query_one(ContainerTable).focus()
+        self.fill()
 
     def action_back(self) -> None:
         """Close the pane, take marks away, or show all again."""
-        table = self.query_one(ContainerTable)
+        table = self.table
         if self.shell_is_open:
-            self._close_pane()
+            self.close_pane()
         elif table.marked:
             table.marked.clear()
-            self._fill()
+            self.fill()
         else:
-            self.needle, self.running_only = "", False
-            self.query_one(FilterInput).value = ""
-            self._fill()
+            self.running_only = False
+            self.end_filter()
 
     # Changing them ---------------------------------------------------------------------------
 
     def _do(self, words: list[str], lines: list[ContainerLine], title: str, doing: str) -> None:
         ids = [line.id for line in lines]
         self._doing.update(dict.fromkeys(ids, doing))
-        self._fill()
+        self.fill()
         what = ", ".join(line.name for line in lines[:4])
         if len(lines) > 4:
             what += f" and {len(lines) - 4} more"
         self.command([*words, *ids], title, what, ids)
 
-    @on(ContainersWork.Done)
-    def _done(self, message: ContainersWork.Done) -> None:
+    def done(self, message: Done) -> None:
+        """Say no more that it is being done."""
         for id in message.ids:
             self._doing.pop(id, None)
-        if message.failed:
-            title = f"Not {message.title.lower()}"
-            self.notify(message.words, title=title, severity="error", markup=False)
-        else:
-            self.notify(message.words, title=message.title, markup=False)
-            self.query_one(ContainerTable).marked.clear()
-        self._fill()
-        self.look()
+        if not message.failed:
+            self.table.marked.clear()
+        self.fill()
 
     def action_start(self) -> None:
         """Start what does not run."""
@@ -548,7 +300,7 @@ class ContainersScreen(ContainersWork):
         lines = self._chosen
         if lines:
             self._doing.update({line.id: "counting" for line in lines})
-            self._fill()
+            self.fill()
             self.find_loss(lines)
 
     @on(ContainersWork.LossKnown)
@@ -558,7 +310,7 @@ class ContainersScreen(ContainersWork):
         lines = message.lines
         for line in lines:
             self._doing.pop(line.id, None)
-        self._fill()
+        self.fill()
         latest = {line.id: line for line in self.lines}
         lines = [latest.get(line.id, line) for line in lines]
         words = loss_words(lines, message.changes, self.app.binary_sizes)
@@ -575,7 +327,7 @@ class ContainersScreen(ContainersWork):
         """Watch what the container copies up."""
         from layerview.tui.screens.live_open import open_container
 
-        line = self.query_one(ContainerTable).current
+        line = self.table.current
         if line is not None:
             open_container(self.app, line.id, started=line.started if line.runs else None)
 
@@ -583,7 +335,7 @@ class ContainersScreen(ContainersWork):
         """Show all containers of the same image over its layers."""
         from layerview.tui.screens.class_view import ClassScreen
 
-        line = self.query_one(ContainerTable).current
+        line = self.table.current
         if line is not None:
             stack = [str(layer.key) for layer in self.find_stack(line) or ()]
             image = line.image or line.image_id
@@ -597,7 +349,7 @@ class ContainersScreen(ContainersWork):
 
     def action_changes(self) -> None:
         """Show what the container changed of its image."""
-        line = self.query_one(ContainerTable).current
+        line = self.table.current
         if line is not None:
             self.find_changes(line)
 
@@ -612,7 +364,7 @@ class ContainersScreen(ContainersWork):
         """Give the container another name."""
         from layerview.tui.screens.ask import Ask, Question
 
-        line = self.query_one(ContainerTable).current
+        line = self.table.current
         if line is None:
             return
 
@@ -630,7 +382,7 @@ class ContainersScreen(ContainersWork):
         """Make an image of what the container changed."""
         from layerview.tui.screens.ask import Ask, Question
 
-        line = self.query_one(ContainerTable).current
+        line = self.table.current
         if line is None:
             return
 
@@ -644,7 +396,7 @@ class ContainersScreen(ContainersWork):
             if answers["image"].strip():
                 words.append(answers["image"].strip())
             self._doing[line.id] = "committing"
-            self._fill()
+            self.fill()
             self.command(words, "Committed", line.name, [line.id], _committed)
 
         words = (
@@ -660,7 +412,7 @@ class ContainersScreen(ContainersWork):
         """Start containers from an image."""
         from layerview.tui.screens.run_container import RunContainer
 
-        line = self.query_one(ContainerTable).current
+        line = self.table.current
         self.app.push_screen(RunContainer(line.image if line is not None else ""), self._ran)
 
     def _ran(self, ids: list[str] | None) -> None:
@@ -669,7 +421,7 @@ class ContainersScreen(ContainersWork):
 
     def action_image(self) -> None:
         """Open the container's image."""
-        line = self.query_one(ContainerTable).current
+        line = self.table.current
         if line is not None and line.image_id:
             self.app.open_image(f"local:{line.image or line.image_id}")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import PurePath
 from typing import ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
 
 from layerview.oci.digest import Digest
 from layerview.sizes import format_size
@@ -21,7 +21,6 @@ from layerview.tui.disk_words import fate_words, orphans_words, place_words, saf
 from layerview.tui.screens.disk_work import EVERY, DiskWork
 from layerview.tui.widgets.chrome import (
     AreaBar,
-    Pane,
     PaneTitle,
     Piece,
     SubjectRow,
@@ -30,18 +29,15 @@ from layerview.tui.widgets.chrome import (
     strong,
 )
 from layerview.tui.widgets.disk_table import DiskTable
-from layerview.tui.widgets.filter import FilterInput
-from layerview.tui.widgets.keys import Keys
 from layerview.tui.widgets.lying_stack import LyingSlab, LyingStack
 from layerview.tui.widgets.row_list import RowList
-from layerview.tui.widgets.table_head import TableHead
 from layerview.tui.words import count_of
 
 
 class DiskScreen(DiskWork):
     """The account of a root: owners, their layers, their files."""
 
-    CSS_PATH = "../styles/disk.tcss"
+    CSS_PATH: ClassVar[list[str | PurePath]] = ["../styles/lists.tcss", "../styles/disk.tcss"]
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "filter", key_display="/", id="disk.filter"),
@@ -52,38 +48,43 @@ class DiskScreen(DiskWork):
         Binding("escape", "stop", "stop, or show all", show=False, id="disk.stop"),
     ]
 
+    AREA = "Disk"
+
     def __init__(self) -> None:
         super().__init__()
         self.roots: list[DiskRoot] = []
         self.way: list[str] = []
         """The keys of the rows that were gone into."""
+        self._passed: list[Row] = []
+        """These rows, as far as they are there."""
         self.sort = "size"
-        self.needle = ""
         self._asked_engines = False
         self._known_hues: dict[str, int | None] = {}
         self._hued: tuple[Disk, bool, int] | None = None
         """Of what the hues are known."""
 
-    def compose(self) -> ComposeResult:
-        """Lay out the list and what is known of one row."""
-        glyphs = self.app.glyphs
-        yield AreaBar("Disk", glyphs=glyphs, id="areas")
-        with Horizontal(id="filter-row"):
-            yield FilterInput()
-            yield SubjectRow(glyphs=glyphs, id="total")
-        with Pane(id="list-pane"):
-            yield TableHead(glyphs=glyphs, id="head")
-            yield DiskTable(binary=self.app.binary_sizes, glyphs=glyphs, id="disk")
-        with Pane(id="details-pane"):
-            yield PaneTitle("", glyphs=glyphs, id="details-title")
-            yield SubjectRow(glyphs=glyphs, id="place")
-            yield SubjectRow(glyphs=glyphs, id="fate")
-            yield LyingStack(glyphs=glyphs, id="lying")
-        yield Keys()
+    def compose_table(self) -> DiskTable:
+        """Make the list."""
+        return DiskTable(binary=self.app.binary_sizes, glyphs=self.app.glyphs, id="disk")
+
+    def compose_details(self) -> ComposeResult:
+        """Lay out what is known of one row."""
+        yield SubjectRow(glyphs=self.app.glyphs, id="place")
+        yield SubjectRow(glyphs=self.app.glyphs, id="fate")
+        yield LyingStack(glyphs=self.app.glyphs, id="lying")
+
+    @property
+    def table(self) -> DiskTable:
+        """The list."""
+        return self.query_one(DiskTable)
+
+    def heads(self) -> list[tuple[str, int, bool]]:
+        """Return the list's own."""
+        return self.table.heads()
 
     def on_mount(self) -> None:
         """Read the first root there is, and find the others."""
-        self.query_one(DiskTable).focus()
+        self.table.focus()
         self.roots = roots_here()
         wanted = self.app.disk_root
         if wanted is not None:
@@ -92,7 +93,7 @@ class DiskScreen(DiskWork):
         if self.roots:
             self.read(wanted or self.roots[0])
         else:
-            self._fill()
+            self.fill()
         self.set_interval(EVERY, self._tick)
 
     def _tick(self) -> None:
@@ -104,15 +105,8 @@ class DiskScreen(DiskWork):
         self.close_reader()
 
     def on_resize(self, event: events.Resize) -> None:
-        """Choose what there is room for."""
-        narrow, low = event.size.width < 100, event.size.height < 30
-        self.set_class(narrow, "-narrow")
-        self.set_class(narrow or low, "-compact")
+        """Show what an image lies on where the window is high enough."""
         self.set_class(event.size.height >= 36, "-high")
-        self.query_one(AreaBar).compact = narrow
-        for title in self.query(PaneTitle):
-            title.compact = narrow or low
-        self.call_after_refresh(self._fill)
 
     @on(DiskWork.RootsFound)
     def _roots_found(self, message: DiskWork.RootsFound) -> None:
@@ -122,19 +116,14 @@ class DiskScreen(DiskWork):
         self.roots = merged([root for root in here if root.kind == "local"], message.roots, here)
         if self.root is None and self.roots:
             self.read(self.roots[0])
-        self._fill()
+        self.fill()
 
     # Showing ---------------------------------------------------------------------------------
 
-    def changed(self) -> None:
-        """Show what is known now."""
-        self._fill()
-
-    def _fill(self) -> None:
-        if not self.is_attached:
-            return
-        disk, table = self.disk, self.query_one(DiskTable)
-        passed = disk.follow(self.way)
+    def show_rows(self) -> None:
+        """List what is in the row that was gone into, or who has the bytes."""
+        disk, table = self.disk, self.table
+        passed = self._passed = disk.follow(self.way)
         if len(passed) < len(self.way) and not self.busy:
             # What was gone into is not there any more.
             del self.way[len(passed) :]
@@ -150,14 +139,12 @@ class DiskScreen(DiskWork):
         table.message, table.failed = self._message(inner)
         table.show(
             in_order(rows, self.sort),
+            self.sort,
             whole,
             self._hues() if passed else {},
             files=files,
             owners=inner is None,
         )
-        self._show_heads()
-        self._show_total(passed, whole)
-        self._show_details()
 
     def _message(self, inner: Row | None) -> tuple[tuple[str, str], bool]:
         """Return what stands where there are no rows, and whether it tells of an error."""
@@ -198,11 +185,8 @@ class DiskScreen(DiskWork):
                     self._known_hues.setdefault(layer.chain_id, hue)
         return self._known_hues
 
-    @on(DiskTable.Resized)
-    def _show_heads(self) -> None:
-        self.query_one(TableHead).show_columns(self.query_one(DiskTable).heads(self.sort))
-
-    def _show_total(self, passed: list[Row], whole: int) -> None:
+    def show_total(self) -> None:
+        """Say where one is, how far the reading is, and what all takes."""
         root, glyphs = self.root, self.app.glyphs
         bar, total = self.query_one(AreaBar), self.query_one("#total", SubjectRow)
         if root is None:
@@ -210,6 +194,7 @@ class DiskScreen(DiskWork):
             total.show([])
             return
         bar.show((root.kind, printable(root.path)))
+        passed = self._passed
         left: list[list[Piece]] = []
         if passed:
             names = [printable(row.name) for row in passed]
@@ -232,14 +217,15 @@ class DiskScreen(DiskWork):
             left.append([muted(f"{self.disk.engine} has it")])
         right: list[Piece] = []
         if self.disk.parts:
-            size = whole if passed else self.disk.total
+            size = self.table.whole if passed else self.disk.total
             right = [strong(format_size(size, binary=self.app.binary_sizes))]
             right.append(muted(" in it" if passed else " on the disk"))
         total.show(left, right)
 
-    def _show_details(self) -> None:
+    def show_details(self) -> None:
+        """Show what a row is, what lies where, and what would free it."""
         self.refresh_bindings()
-        row = self.query_one(DiskTable).current
+        row = self.table.current
         self.set_class(row is None, "-nothing")
         if row is None:
             return
@@ -273,58 +259,31 @@ class DiskScreen(DiskWork):
         ]
         self.query_one(LyingStack).show(slabs)
 
-    @on(DiskTable.Highlighted)
-    def _moved(self, message: DiskTable.Highlighted) -> None:
-        message.stop()
-        self._show_details()
-
     # Keys ------------------------------------------------------------------------------------
 
     @on(RowList.Chosen)
     def _chosen(self, message: RowList.Chosen) -> None:
-        row = self.query_one(DiskTable).current
+        row = self.table.current
         if row is None or not row.opens:
             return
         self.way.append(row.key)
-        self._leave_filter()
-        self._fill()
-        self.query_one(DiskTable).begin()
-        self._show_details()
+        self.end_filter()
+        self.table.begin()
+        self.show_details()
 
     def action_out(self) -> None:
         """Go out, to the row that was gone into."""
         if not self.way:
             return
         key = self.way.pop()
-        self._leave_filter()
-        self._fill()
-        self.query_one(DiskTable).begin(key)
-        self._show_details()
-
-    def _leave_filter(self) -> None:
-        self.needle = ""
-        with self.prevent(FilterInput.Changed):
-            self.query_one(FilterInput).value = ""
-
-    def action_filter(self) -> None:
-        """Type a part of a name."""
-        self.query_one(FilterInput).focus()
-
-    @on(FilterInput.Changed)
-    def _filter_changed(self, event: FilterInput.Changed) -> None:
-        self.needle = event.value
-        self._fill()
-
-    @on(FilterInput.Ended)
-    def _filter_ended(self, event: FilterInput.Ended) -> None:
-        if not event.keep:
-            event.entry.value = ""
-        self.query_one(DiskTable).focus()
+        self.end_filter()
+        self.table.begin(key)
+        self.show_details()
 
     def action_sort(self) -> None:
         """Sort by size, by name, or by what they are."""
         self.sort = SORTS[(SORTS.index(self.sort) + 1) % len(SORTS)]
-        self._fill()
+        self.fill()
 
     def action_reload(self) -> None:
         """Read all of it again; what is known stays meanwhile."""
@@ -337,10 +296,10 @@ class DiskScreen(DiskWork):
     def action_stop(self) -> None:
         """Show all again; else stop reading."""
         if self.needle:
-            self.query_one(FilterInput).value = ""
+            self.end_filter()
         elif self.busy:
             self.stop()
-            self._fill()
+            self.fill()
 
     def action_root(self) -> None:
         """Choose another root."""
@@ -354,9 +313,9 @@ class DiskScreen(DiskWork):
             self.roots = merged(self.roots, [root])
             self.app.disk_root = root
             self.way.clear()
-            self._leave_filter()
+            self.end_filter()
             self.read(root)
-            self.query_one(DiskTable).begin()
+            self.table.begin()
 
         names = [(root.path, f"{root.kind:<7}{root.path}") for root in self.roots]
         words = "The storage area, an engine's data root, or another folder like them."
@@ -366,7 +325,7 @@ class DiskScreen(DiskWork):
         """Grey the keys that do nothing here."""
         if not self.is_mounted or not self.query(DiskTable):
             return True
-        row = self.query_one(DiskTable).current
+        row = self.table.current
         if action == "out":
             return True if self.way else None
         if action == "remove":
@@ -379,7 +338,7 @@ class DiskScreen(DiskWork):
         from layerview.tui.screens.confirm import Confirm
         from layerview.tui.screens.tell import Tell
 
-        row = self.query_one(DiskTable).current
+        row = self.table.current
         if row is None or row.problem:
             return
         if not row.warning or not self.own:

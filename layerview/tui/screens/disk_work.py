@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from textual import on
 from textual.message import Message
-from textual.screen import Screen
 
 from layerview.errors import LayerviewError
 from layerview.text import printable
@@ -26,11 +24,8 @@ from layerview.tui.disk_told import (
     read_sizes,
     read_texts,
 )
-from layerview.tui.widgets.chrome import Bare
-from layerview.tui.working import TellsFailures, in_background
-
-if TYPE_CHECKING:
-    from layerview.tui.app import LayerviewApp
+from layerview.tui.screens.list_screen import ListScreen
+from layerview.tui.working import in_background
 
 EVERY = 3.0
 """Seconds between two looks at what grows."""
@@ -38,10 +33,8 @@ MOST_TIME = 0.1
 """The share of time that looking may take."""
 
 
-class DiskWork(TellsFailures, Screen[None], Bare):
+class DiskWork(ListScreen):
     """What is asked of the measuring process, and what becomes of its answers."""
-
-    app: LayerviewApp
 
     class Told(Message):
         """The measuring process answered."""
@@ -101,10 +94,6 @@ class DiskWork(TellsFailures, Screen[None], Bare):
         """Whether anything is being read that a person waits for."""
         return self.reading or bool(self._folders)
 
-    def changed(self) -> None:
-        """Show what is known now."""
-        raise NotImplementedError
-
     def _ask(self, do: str, **words: object) -> int:
         """Ask for something about the root; 0 where nobody can be asked."""
         if self._reader is None:
@@ -142,7 +131,7 @@ class DiskWork(TellsFailures, Screen[None], Bare):
         self._reading = self._ask("account")
         if not self.disk.parts:
             self.disk = self._fresh
-        self.changed()
+        self.fill()
 
     def read_folder(self, path: str) -> None:
         """Read a folder, unless that is done or under way."""
@@ -199,7 +188,7 @@ class DiskWork(TellsFailures, Screen[None], Bare):
             self._grew(read_sizes(answer.get("sizes")))
         else:
             return
-        self.changed()
+        self.fill()
 
     def _read_on(self, answer: Document) -> None:
         fresh = self._fresh

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
-from textual.message import Message
 
 from layerview.sizes import format_size
 from layerview.tui.cells import Line, fit
 from layerview.tui.container_lines import ContainerLine
 from layerview.tui.glyphs import UNICODE, Glyphs
-from layerview.tui.widgets.row_list import RowList
+from layerview.tui.widgets.list_table import ListTable
 
 _STATE, _DRIVER, _SIZE, _START, _AGE = 13, 8, 9, 7, 7
 
@@ -62,7 +61,7 @@ class ContainerColumns:
         return [*heads, ("Age", _AGE, True)]
 
 
-class ContainerTable(RowList):
+class ContainerTable(ListTable[ContainerLine]):
     """All containers, the newest first."""
 
     HELP = """
@@ -80,66 +79,43 @@ own thin layer, not its image's.
         Binding("space", "mark", "mark", show=False, id="containers.mark"),
     ]
 
-    class Resized(Message):
-        """There is room for other columns."""
-
     def __init__(
         self, *, binary: bool = False, glyphs: Glyphs = UNICODE, id: str | None = None
     ) -> None:
-        super().__init__(glyphs=glyphs, id=id)
-        self.binary = binary
-        self.lines: Sequence[ContainerLine] = ()
+        super().__init__(binary=binary, glyphs=glyphs, id=id)
         self.marked: set[str] = set()
         """IDs of those that are marked."""
         self.doing: Mapping[str, str] = {}
         """What is being done to a container, by its ID."""
-        self.columns = ContainerColumns.for_width(80)
 
-    def show(self, lines: Sequence[ContainerLine], doing: Mapping[str, str]) -> None:
-        """Show these; the cursor stays on its container."""
-        before = self.current
-        self.lines, self.doing = lines, doing
-        self.marked &= {line.id for line in lines}
-        if before is not None:
-            row = next((row for row, line in enumerate(lines) if line.id == before.id), None)
-            if row is not None:
-                self.set_reactive(RowList.cursor, row)
-        self.rows_changed()
-        self._show_cursor()
+    def key(self, row: ContainerLine) -> str:
+        """Return its ID."""
+        return row.id
 
     @property
-    def current(self) -> ContainerLine | None:
-        """The container under the cursor."""
-        return self.lines[self.cursor] if self.cursor < len(self.lines) else None
+    def columns(self) -> ContainerColumns:
+        """The columns that there is room for."""
+        return ContainerColumns.for_width(self.scrollable_content_region.width)
+
+    def heads(self) -> list[tuple[str, int, bool]]:
+        """Return each column's label, its cells, and whether it stands at the right."""
+        return self.columns.heads()
+
+    def show_rows(self, rows: Sequence[ContainerLine], *, stay: bool = True) -> None:
+        """Show these; of those that are gone no mark stays."""
+        self.marked &= {row.id for row in rows}
+        super().show_rows(rows, stay=stay)
 
     @property
     def chosen(self) -> list[ContainerLine]:
         """Those that are marked, else the one under the cursor."""
-        marked = [line for line in self.lines if line.id in self.marked]
+        marked = [row for row in self.rows if row.id in self.marked]
         current = self.current
         return marked or ([current] if current is not None else [])
 
-    def go_to(self, id: str) -> bool:
-        """Put the cursor on a container."""
-        for row, line in enumerate(self.lines):
-            if line.id.startswith(id):
-                self.cursor = row
-                return True
-        return False
-
-    def row_count(self) -> int:
-        """How many there are."""
-        return len(self.lines)
-
-    def on_resize(self) -> None:
-        """Choose the columns."""
-        self.columns = ContainerColumns.for_width(self.scrollable_content_region.width)
-        super().on_resize()
-        self.post_message(self.Resized())
-
     def paint_row(self, line: Line, row: int, width: int, back: str, bold: bool) -> None:
         """Paint a container."""
-        paint, columns, shown = self.paint, self.columns, self.lines[row]
+        paint, columns, shown = self.paint, self.columns, self.rows[row]
         dots = self.glyphs.ellipsis
         plain, quiet = paint.style("foreground", back), paint.style("muted", back)
         gap = ("  ", plain)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
-from textual.message import Message
 
 from layerview.sizes import format_size
 from layerview.text import printable
@@ -15,6 +14,7 @@ from layerview.tui.bars import share_of
 from layerview.tui.cells import Line, fit, fit_start
 from layerview.tui.disk_rows import Row
 from layerview.tui.glyphs import UNICODE, Glyphs
+from layerview.tui.widgets.list_table import ListTable
 from layerview.tui.widgets.row_list import RowList
 
 _MARK, _CHIP, _TYPE, _SIZE, _SHARE, _ENTRIES = 2, 4, 10, 9, 5, 9
@@ -60,7 +60,7 @@ class DiskColumns:
         return cls(name, kind, growth, bar, frees, entries, spare - name - 2)
 
 
-class DiskTable(RowList):
+class DiskTable(ListTable[Row]):
     """Owners of bytes, their parts, or files: the largest first."""
 
     HELP = """
@@ -81,15 +81,12 @@ deleting frees. **▲** marks folders that nothing refers to, **~** what grew wh
         Binding("left", "screen.out", "out", show=False, id="disk.left"),
     ]
 
-    class Resized(Message):
-        """There is room for other columns."""
-
     def __init__(
         self, *, binary: bool = False, glyphs: Glyphs = UNICODE, id: str | None = None
     ) -> None:
-        super().__init__(glyphs=glyphs, id=id)
-        self.binary = binary
-        self.rows: Sequence[Row] = ()
+        super().__init__(binary=binary, glyphs=glyphs, id=id)
+        self.sort = ""
+        """By what the rows are sorted."""
         self.whole = 0
         """Bytes of all rows together."""
         self.hues: Mapping[str, int | None] = {}
@@ -100,6 +97,7 @@ deleting frees. **▲** marks folders that nothing refers to, **~** what grew wh
     def show(
         self,
         rows: Sequence[Row],
+        sort: str,
         whole: int,
         hues: Mapping[str, int | None],
         *,
@@ -110,24 +108,19 @@ deleting frees. **▲** marks folders that nothing refers to, **~** what grew wh
 
         Args:
             rows: in order.
+            sort: which order that is.
             whole: bytes of which the rows have their shares.
             hues: of layers, by ChainID.
             files: whether the rows are files.
             owners: whether they are those who have the bytes.
         """
-        before = self.current
-        self.rows, self.whole, self.hues = rows, whole, hues
+        self.sort, self.whole, self.hues = sort, whole, hues
         self._files, self._owners = files, owners
-        if before is not None and self._moved:
-            at = next((at for at, row in enumerate(rows) if row.key == before.key), None)
-            if at is not None:
-                self.set_reactive(RowList.cursor, at)
-        self.rows_changed()
-        self._show_cursor()
+        self.show_rows(rows, stay=self._moved)
 
     def begin(self, key: str = "") -> None:
         """Begin another list: with the cursor on a row, or on the first."""
-        at = next((at for at, row in enumerate(self.rows) if row.key == key), 0)
+        at = self.find(key) or 0
         self._moved = bool(key)
         self.set_reactive(RowList.cursor, at)
         self.rows_changed()
@@ -138,19 +131,9 @@ deleting frees. **▲** marks folders that nothing refers to, **~** what grew wh
         self._moved = self._moved or old != new
         super().watch_cursor(old, new)
 
-    @property
-    def current(self) -> Row | None:
-        """The row under the cursor."""
-        return self.rows[self.cursor] if self.cursor < len(self.rows) else None
-
-    def row_count(self) -> int:
-        """How many there are."""
-        return len(self.rows)
-
-    def on_resize(self) -> None:
-        """Choose the columns."""
-        super().on_resize()
-        self.post_message(self.Resized())
+    def key(self, row: Row) -> str:
+        """Return the key of a row."""
+        return row.key
 
     @property
     def columns(self) -> DiskColumns:
@@ -167,9 +150,9 @@ deleting frees. **▲** marks folders that nothing refers to, **~** what grew wh
     def _chips(self) -> bool:
         return not self._files and any(row.layer or row.writable for row in self.rows)
 
-    def heads(self, sort: str) -> list[tuple[str, int, bool]]:
+    def heads(self) -> list[tuple[str, int, bool]]:
         """Return each column's label, its cells, and whether it stands at the right."""
-        columns, down = self.columns, f" {self.glyphs.down}"
+        columns, sort, down = self.columns, self.sort, f" {self.glyphs.down}"
         cells = columns.name + (_CHIP if self._chips else 0)
         first = "File" if self._files else "Owner" if self._owners else "Part"
         heads = [(first + (down if sort == "name" else ""), cells, False)]

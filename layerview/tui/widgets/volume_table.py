@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-
-from textual.message import Message
 
 from layerview.sizes import format_size
 from layerview.tui.cells import Line, fit, fit_start
 from layerview.tui.container_lines import short_time
-from layerview.tui.glyphs import UNICODE, Glyphs
 from layerview.tui.volume_lines import VolumeLine
-from layerview.tui.widgets.row_list import RowList
+from layerview.tui.widgets.list_table import ListTable
 
 _SIZE, _AGE = 9, 8
 
 
-class VolumeTable(RowList):
+class VolumeTable(ListTable[VolumeLine]):
     """All volumes, by name."""
 
     HELP = """
@@ -28,46 +24,9 @@ driver. `-v NAME:/data` mounts one. **n** makes one, **Del** removes one that no
 **P** removes all those.
 """
 
-    class Resized(Message):
-        """There is room for other columns."""
-
-    def __init__(
-        self, *, binary: bool = False, glyphs: Glyphs = UNICODE, id: str | None = None
-    ) -> None:
-        super().__init__(glyphs=glyphs, id=id)
-        self.binary = binary
-        self.lines: Sequence[VolumeLine] = ()
-
-    def show(self, lines: Sequence[VolumeLine]) -> None:
-        """Show these; the cursor stays on its volume."""
-        before = self.current
-        self.lines = lines
-        if before is not None:
-            row = next((row for row, line in enumerate(lines) if line.name == before.name), None)
-            if row is not None:
-                self.set_reactive(RowList.cursor, row)
-        self.rows_changed()
-        self._show_cursor()
-
-    @property
-    def current(self) -> VolumeLine | None:
-        """The volume under the cursor."""
-        return self.lines[self.cursor] if self.cursor < len(self.lines) else None
-
-    def go_to(self, name: str) -> None:
-        """Put the cursor on a volume."""
-        for row, line in enumerate(self.lines):
-            if line.name == name:
-                self.cursor = row
-
-    def row_count(self) -> int:
-        """How many there are."""
-        return len(self.lines)
-
-    def on_resize(self) -> None:
-        """Choose the columns."""
-        super().on_resize()
-        self.post_message(self.Resized())
+    def key(self, row: VolumeLine) -> str:
+        """Return its name."""
+        return row.name
 
     def _widths(self) -> tuple[int, int, int]:
         """Return the cells of the name, of the users and of the place."""
@@ -92,7 +51,7 @@ driver. `-v NAME:/data` mounts one. **n** makes one, **Del** removes one that no
 
     def paint_row(self, line: Line, row: int, width: int, back: str, bold: bool) -> None:
         """Paint a volume."""
-        paint, shown, dots = self.paint, self.lines[row], self.glyphs.ellipsis
+        paint, shown, dots = self.paint, self.rows[row], self.glyphs.ellipsis
         name, users, place = self._widths()
         plain, quiet = paint.style("foreground", back), paint.style("muted", back)
         line.add("  ", plain)
