@@ -95,16 +95,17 @@ class Killer:
             self._start(ready(here), call, 1)
             for number in range(1, 1000, step):
                 ended = self._end()
+                if not ended:
+                    break
                 self._start(ready(there), call, number + step)
                 try:
-                    if not ended:
-                        break
                     yield Killed(here, ended, f"killed at {call} {number}")
                 except BaseException:
                     self._end()
                     raise
                 here, there = there, here
-            self._end()
+            else:
+                self._end()
 
     def _start(self, words: list[str], call: str, number: int) -> None:
         go = self._folder / "go"
