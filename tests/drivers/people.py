@@ -70,7 +70,8 @@ def readable_site() -> Iterator[Path]:
     """
     if _version() != str(sys.version_info[:2]):
         pytest.skip(f"{PYTHON} is not of this version: compiled packages cannot be shared")
-    leave_out = shutil.ignore_patterns("__pycache__")
+    # Compiled files come too: else each process would compile anew whatever it imports.
+    leave_out = shutil.ignore_patterns("*.pyc.*")
     with tempfile.TemporaryDirectory(prefix="layerview-site-") as made:
         site = Path(made)
         for name in PACKAGES:
@@ -86,6 +87,8 @@ def readable_site() -> Iterator[Path]:
         (site / "pytest.ini").write_text(
             "[pytest]\nmarkers = conformance\nfilterwarnings = error\n"
         )
+        compiling = [PYTHON, "-m", "compileall", "-q", str(site / "layerview")]
+        subprocess.run(compiling, check=True)
         subprocess.run(["chmod", "-R", "a+rX", made], check=True)
         yield site
 
