@@ -9,12 +9,13 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -153,17 +154,23 @@ class Dockerd:
                 capture_output=True,
                 timeout=60,
             )
-            children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-            for child in children.read_text().split():
-                os.kill(int(child), 15)
-            try:
-                self._process.wait(30)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait(30)
+            with suppress(ProcessLookupError, ValueError):
+                engine = self.pid
+                os.kill(engine, signal.SIGTERM)
+                self._wait_for_its_last_word(30)
+                os.kill(engine, signal.SIGKILL)
+            self._process.wait(30)
         self._log.close()
         if not keep:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _wait_for_its_last_word(self, seconds: float) -> None:
+        """Wait until all is shut down but its containerd, which it would await for a second."""
+        end = time.monotonic() + seconds
+        while self._process.poll() is None and time.monotonic() < end:
+            if "Daemon shutdown complete" in self.log:
+                return
+            time.sleep(0.01)
 
     def kill(self) -> None:
         """End it and all that it started as a power cut would; its data root stays."""
