@@ -139,6 +139,10 @@ class LayerviewApp(App[None]):
         with suppress(RuntimeError, ValueError):
             for number in (signal.SIGTERM, signal.SIGHUP):
                 loop.add_signal_handler(number, self.exit, None, 128 + number)
+        if not self.is_headless:
+            from layerview.tui.hangup import end_with_terminal
+
+            end_with_terminal(lambda code: loop.call_soon_threadsafe(self.exit, None, code))
 
     def on_resize(self, event: events.Resize) -> None:
         """Say so when the window is too small for any screen."""
