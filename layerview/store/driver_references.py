@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ _WORK = {
     "create": ("a container is being made with it", "left of a container that was not made"),
     "remove": ("it is being removed", "its removal was interrupted"),
 }
+_TRIES = 10
+_AT_WORK = 0.05
+"""How often, and after how many seconds, a record is read again that an engine may be writing."""
 _CLEARED = "; the next command that changes the area clears it up"
 
 
@@ -170,6 +174,16 @@ class DriverRecords:
             self._unnamed.append(name)
         self._mounts[name] = (ids[0], ids[1], self._digest(os.path.join(folder, "parent")))
 
+    def _read_unnamed_again(self) -> None:
+        """Read mounts again that named no folder: an engine may be making or removing them."""
+        for _ in range(_TRIES):
+            if not any(map(self._is_container, self._unnamed)):
+                return
+            time.sleep(_AT_WORK)
+            names, self._unnamed = self._unnamed, []
+            for name in names:
+                self._take_mount(name)
+
     def _take_layer(self, chain: Digest) -> None:
         record = self.layout.layer(chain)
         id = self._id(os.path.join(record, "cache-id"))
@@ -206,6 +220,7 @@ class DriverRecords:
 
     def refer(self, into: References) -> None:
         """Say who refers to which folder."""
+        self._read_unnamed_again()
         claims = into.claims
         for id, claim in self._work():
             claims.setdefault(id, claim)

@@ -12,10 +12,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from layerview.store import orphans
+from layerview.store import driver_references, orphans
 from layerview.store.account import Part
 from layerview.store.data_root import DataRoot
 from layerview.store.engine import find_engine
@@ -259,6 +260,29 @@ def test_a_record_that_appears_while_it_is_measured_is_heeded(
     part = next(one for one in found.parts if one.id == id)
     assert part.kind == "container_layer"
     assert place.is_dir()
+
+
+@pytest.mark.parametrize("ends", ["named", "gone"])
+def test_a_record_that_names_no_folder_yet_or_no_more_is_read_again(
+    root: Path, ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine makes a record's folder before its files, and removes these before the folder."""
+    id, name = folder(root), "7" * 64
+    place = root / RECORDS / "mounts" / name
+    place.mkdir(parents=True)
+    (root / "containers" / name).mkdir(parents=True)
+
+    def goes_on(seconds: float) -> None:
+        if ends == "named":
+            (place / "mount-id").write_text(id)
+        else:
+            shutil.rmtree(place, ignore_errors=True)
+
+    monkeypatch.setattr(driver_references, "time", SimpleNamespace(sleep=goes_on))
+    found = account(DataRoot(str(root)))
+    assert not [line for line in found.problems if "names no folder" in line]
+    if ends == "named":
+        assert next(one for one in found.parts if one.id == id).kind == "container_layer"
 
 
 def test_a_folder_that_goes_while_it_is_measured_is_not_named(root: Path) -> None:

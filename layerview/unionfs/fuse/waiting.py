@@ -87,11 +87,13 @@ class Waiting:
         connection, buffers = self._connection, self._buffers
         readv, now = os.readv, time.perf_counter_ns
         end = now() + _AWAKE
-        while now() < end:
+        while True:
             try:
                 size = readv(connection, buffers)
             except BlockingIOError:
-                continue
+                if now() < end:
+                    continue
+                break
             except OSError:
                 # What it is, who reads next will see.
                 return 0
