@@ -603,6 +603,9 @@ def _be_first(
         files.mount_sys(own_network=plan.network != "host")
         files.mount_queues()
         files.hide()
+        if plan.tty:
+            # Later it would be looked for among the container's files.
+            import termios
         terminal = files.open_terminal() if plan.tty else None
         streams = inside
         if terminal is None and not plan.open_stdin:
@@ -611,8 +614,6 @@ def _be_first(
         files.enter()
         message = json.dumps({"pid": pid}).encode()
         if terminal is not None:
-            import termios
-
             master, slave = terminal
             sockets.send_fds(line, [message], [master])
             fcntl.ioctl(slave, termios.TIOCSCTTY, 0)

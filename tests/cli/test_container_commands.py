@@ -144,6 +144,15 @@ def test_a_signal_for_run_is_the_container_s(lab: Lab) -> None:
         assert run.wait(20) == 9
 
 
+def test_a_container_has_its_terminal_though_nobody_is_there_to_see_it(lab: Lab) -> None:
+    # Not by the worker, which has imported what a terminal needs.
+    done = lab.call("run", "-dt", "--name", "tty", "changed-ubuntu", "sleep", "1000")
+    assert done.returncode == 0, done.stderr
+    asked = lab.call("exec", "tty", "sh", "-c", "test -t 0 </proc/1/fd/0 && echo yes")
+    assert asked.stdout == b"yes\n", asked.stderr
+    assert lab.call("rm", "-f", "tty").returncode == 0
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_streams_that_the_caller_closed_are_as_if_nothing_was_there(lab: Lab, closed: str) -> None:
     script = "cat; echo out; echo err >&2; exit 5"
