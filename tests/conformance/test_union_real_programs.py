@@ -28,7 +28,9 @@ pytestmark = [
     pytest.mark.skipif(not (ROOT and PACKAGES), reason=f"{NAMES} do not name Debian's files"),
 ]
 
-INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends /debs/*.deb"
+INSTALL = (
+    "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends /debs/*.deb"
+)
 BUILD = r"""
 cd /tmp
 printf '#include <stdio.h>\nint main(void) { puts("built"); return 0; }\n' > a.c
