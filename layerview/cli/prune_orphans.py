@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from layerview.cli.area import area, in_own_area, say, settle_root
+from layerview.cli.area import area, in_area, say, settle_root
 from layerview.cli.options import TerminalProgress
 from layerview.cli.output import print_json
 from layerview.cli.pruning import agreed
@@ -24,7 +24,7 @@ def prune_orphans(arguments: argparse.Namespace) -> int:
     """
     settle_root(arguments)
     check_own(os.path.realpath(arguments.root))
-    return in_own_area(arguments, lambda: _prune(arguments))
+    return in_area(arguments, lambda: _prune(arguments))
 
 
 def _prune(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from layerview.drivers.mounts import libc
+from layerview.watch.inotify import read_queue
 
 MODIFY = 0x2
 ATTRIB = 0x4
@@ -31,7 +32,6 @@ _EVENT = struct.Struct("=IBBHQii")
 _INFO = struct.Struct("=BBHQII")
 """The head of a record: kind, padding, length, file system, and the handle's size and type."""
 _VERSION = 3
-_BUFFER = 1 << 16
 _READS = 2
 
 
@@ -93,14 +93,8 @@ class Fanotify:
 
     def read(self) -> Iterator[Heard]:
         """Yield what was heard, not all of it where that is much; nothing when there is nothing."""
-        for _ in range(_READS):
-            try:
-                data = os.read(self.fd, _BUFFER)
-            except BlockingIOError:
-                return
+        for data in read_queue(self.fd, _READS):
             yield from _events(data)
-            if len(data) < _BUFFER // 2:
-                return
 
     def _mark(self, command: int, path: str, mask: int) -> None:
         done = libc().fanotify_mark(

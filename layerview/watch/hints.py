@@ -6,6 +6,7 @@ from functools import cache
 from typing import NamedTuple
 
 from layerview.watch.events import Record
+from layerview.watch.inotify import ATTRIB, CREATE, MODIFY, MOVED_FROM, MOVED_TO
 
 CREATED = 1
 MOVED = 2
@@ -13,11 +14,12 @@ WRITTEN = 4
 CHANGED = 8
 """Flags of a hint: the name appeared, was moved here or away, data was written, attributes set."""
 
-_MODIFY = 0x2
-_ATTRIB = 0x4
-_MOVED = 0x40 | 0x80
-_CREATE = 0x100
-_FLAGS = ((_CREATE, CREATED), (_MOVED, MOVED), (_MODIFY, WRITTEN), (_ATTRIB, CHANGED))
+_FLAGS = (
+    (CREATE, CREATED),
+    (MOVED_FROM | MOVED_TO, MOVED),
+    (MODIFY, WRITTEN),
+    (ATTRIB, CHANGED),
+)
 
 
 class Hint(NamedTuple):

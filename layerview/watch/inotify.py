@@ -93,14 +93,20 @@ class Inotify:
 
     def read(self) -> Iterator[Heard]:
         """Yield what was heard, not all of it where that is much; nothing when there is nothing."""
-        for _ in range(_READS):
-            try:
-                data = os.read(self.fd, _BUFFER)
-            except BlockingIOError:
-                return
+        for data in read_queue(self.fd, _READS):
             yield from _events(data)
-            if len(data) < _BUFFER // 2:
-                return
+
+
+def read_queue(fd: int, most: int) -> Iterator[bytes]:
+    """Yield what waits in a queue of the kernel's, whole events, by so many reads at most."""
+    for _ in range(most):
+        try:
+            data = os.read(fd, _BUFFER)
+        except BlockingIOError:
+            return
+        yield data
+        if len(data) < _BUFFER // 2:
+            return
 
 
 def _events(data: bytes) -> Iterator[Heard]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -14,18 +13,9 @@ from tests.tui.driving import until
 from tests.tui.told import ToldWorker, app_on
 
 SIZES = {"80x24": (80, 24), "100x30": (100, 30), "140x45": (140, 45)}
+pytestmark = pytest.mark.usefixtures("in_utc")
 every_size = pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 both_themes = pytest.mark.parametrize("theme", ["dark", "light"])
-
-
-@pytest.fixture(autouse=True)
-def in_utc(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Show times as they are in UTC."""
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 class Scene:

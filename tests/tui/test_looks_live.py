@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +31,7 @@ from tests.tui.test_looks_containers import ScriptedWire
 from tests.tui.told import ToldWorker, app_on
 
 SIZES = {"80x24": (80, 24), "100x30": (100, 30), "140x45": (140, 45)}
+pytestmark = pytest.mark.usefixtures("in_utc")
 every_size = pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 both_themes = pytest.mark.parametrize("theme", ["dark", "light"])
 
@@ -42,16 +42,6 @@ SHELL = (
     b"# \x1b[1mcd /usr/share/GeoIP\x1b[m\r\n"
     b"# \x1b[1mprintf '\\0' | dd of=GeoLite2-City.mmdb bs=1 \\\r\n  conv=notrunc seek=16\x1b[m\r\n"
 )
-
-
-@pytest.fixture(autouse=True)
-def in_utc(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Show times as they are in UTC."""
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 class Scene:
