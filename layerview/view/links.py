@@ -41,7 +41,7 @@ def find_links(view: UnionView) -> Links:
             if inode != UNRESOLVED:
                 source = (layer, inode)
             else:
-                found = _linked(view, layer, index.link_paths[row])
+                found = _linked(view, links, layer, index.link_paths[row])
                 if found is None:
                     continue
                 source = links.source[layer, row] = found
@@ -57,18 +57,25 @@ def find_links(view: UnionView) -> Links:
     return links
 
 
-def _linked(view: UnionView, layer: int, path: bytes) -> Inode | None:
-    """Find what a link names that was not there before it in its own layer."""
-    below = view.below(layer)
-    lower = below.node(path)
-    if lower is not None and not lower.is_dir and lower.layer is not None:
-        return below.source_of(lower.layer, lower.row)
+def _linked(view: UnionView, links: Links, layer: int, path: bytes) -> Inode | None:
+    """Find what a link names that was not there before it in its own layer.
+
+    What links of lower layers mean must be known: a view below is not asked for its own links,
+    each of which would ask the views below it.
+    """
+    below = view.below(layer).entry(path)
+    if below is not None:
+        number, row = below
+        index = view.layers[number]
+        assert index is not None
+        inode = index.links.get(row, row)
+        return links.source.get(below, below) if inode == UNRESOLVED else (number, inode)
     index = view.layers[layer]
     assert index is not None
-    row = index.find(path)
-    if row is None or index.dir_of_row[row] != NO_DIR or index.kinds[row] == Kind.WHITEOUT:
+    found = index.find(path)
+    if found is None or index.dir_of_row[found] != NO_DIR or index.kinds[found] == Kind.WHITEOUT:
         return None
-    inode = index.links.get(row, row)
+    inode = index.links.get(found, found)
     return None if inode == UNRESOLVED else (layer, inode)
 
 
@@ -79,7 +86,7 @@ def _settle(view: UnionView, links: Links, source: Inode, group: list[Inode]) ->
         index = view.layers[layer]
         assert index is not None
         path = index.path(row)
-        if _wins(view, path, layer, row):
+        if view.entry(path) == (layer, row):
             visible.append((path.replace(b"/", b"\0"), path, layer, row))
     if not visible:
         return
@@ -98,15 +105,3 @@ def _settle(view: UnionView, links: Links, source: Inode, group: list[Inode]) ->
             folder = folder.rpartition(b"/")[0]
             extra = links.extra.setdefault(folder, Summary())
             extra.add(Summary(size, {source[0]: size}))
-
-
-def _wins(view: UnionView, path: bytes, layer: int, row: int) -> bool:
-    """Whether a name of a layer is what shows at its path."""
-    parent, _, name = path.rpartition(b"/")
-    for number, folder in view.stack(parent) or ():
-        index = view.layers[number]
-        assert index is not None
-        found = index.find_in(folder, name)
-        if found is not None:
-            return number == layer and found == row
-    return False

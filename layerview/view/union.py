@@ -60,6 +60,8 @@ class UnionView:
         view = self._below.get(layer)
         if view is None:
             view = self._below[layer] = UnionView(self.layers[:layer])
+            # What lies under a layer is the same in every view that holds it.
+            view._below = self._below
         return view
 
     # -- folders ------------------------------------------------------------------------------
@@ -148,19 +150,35 @@ class UnionView:
         if not path:
             return self.root()
         parent, _, name = path.rpartition(b"/")
-        stack = self.stack(parent)
-        if stack is None:
+        stack = self.stack(parent) or ()
+        found = self._highest(stack, name)
+        if found is None:
             return None
+        layer, row = found
+        index = self.layers[layer]
+        assert index is not None
+        if index.dir_of_row[row] != NO_DIR:
+            return self.folder_node(path, self.child_stack(stack, name))
+        return self.entry_node(path, layer, row)
+
+    def entry(self, path: bytes) -> tuple[int, int] | None:
+        """Return layer and row of what shows at a path; None for folders and for nothing."""
+        parent, _, name = path.rpartition(b"/")
+        found = self._highest(self.stack(parent) or (), name) if path else None
+        if found is None:
+            return None
+        index = self.layers[found[0]]
+        assert index is not None
+        return found if index.dir_of_row[found[1]] == NO_DIR else None
+
+    def _highest(self, stack: Stack, name: bytes) -> tuple[int, int] | None:
+        """Return layer and row of a name in a folder; None when nothing shows there."""
         for layer, number in stack:
             index = self.layers[layer]
             assert index is not None
             row = index.find_in(number, name)
             if row is not None:
-                if index.kinds[row] == _WHITEOUT:
-                    return None
-                if index.dir_of_row[row] != NO_DIR:
-                    return self.folder_node(path, self.child_stack(stack, name))
-                return self.entry_node(path, layer, row)
+                return None if index.kinds[row] == _WHITEOUT else (layer, row)
         return None
 
     def root(self) -> Node:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerview.layer.kinds import Kind
 from layerview.view import Node, UnionView
+from tests.support import tars
 from tests.view import naive
 from tests.view.naive import Stack
 from tests.view.stacks import Memory, view_of
@@ -134,3 +136,14 @@ def test_a_layer_that_is_not_here_makes_what_it_could_change_uncertain(
     for node in [view.root(), *view.walk()]:
         above = [n for n in missing if node.layer is None or n > node.layer]
         assert node.certain == (not above)
+
+
+@pytest.mark.parametrize("layers", [2, 300])
+def test_a_name_linked_again_in_each_layer_stays_the_first_ones_inode(layers: int) -> None:
+    again = [tars.hardlink("b", "a"), tars.hardlink("a", "b")]
+    view, _ = view_of([[tars.file("a", b"12345")], *[again] * layers])
+    for name in (b"a", b"b"):
+        node = view.node(name)
+        assert node is not None
+        assert (node.layer, node.written, node.inode) == (layers, 0, 0)
+    assert view.live_bytes == 5
