@@ -14,12 +14,11 @@ from layerview.watch.fanotify import Fanotify, Heard, device_of
 from layerview.watch.handles import handle_of, open_handle
 from layerview.watch.hints import Batch, Hint, flags_of, merged
 from layerview.watch.large_files import LargeFiles
+from layerview.watch.pace import Pace
 from layerview.watch.processes import Commands
 from layerview.watch.source import Source
 from layerview.watch.tree import Made, Tree
 
-_GATHER = 0.004
-"""Seconds between the first event and the look: what one call does comes as several events."""
 _LEAST_NOISE, _MOST_NOISE = 0.0005, 0.016
 _STEP = 0.02
 """Seconds between two words about a copy-up under way."""
@@ -67,6 +66,7 @@ class ByFanotify:
         self._work: bytes | None = None
         self._making: dict[bytes, _Making] = {}
         self._large = LargeFiles(trees[0].sources)
+        self._pace = Pace()
         self._woken = 0.0
         self._noise = 0.0
         """Seconds that are slept after events that have nothing to do with these folders."""
@@ -95,9 +95,11 @@ class ByFanotify:
         batch = Batch()
         if self._making:
             seconds = min(seconds, _STEP)
-        if self._poll.poll(seconds * 1000):
+        at_once = bool(self._poll.poll(0))
+        if at_once or self._poll.poll(seconds * 1000):
             # At once, while who did it is still there to be asked for its name.
             self._woken = time.monotonic()
+            asked = self._commands.asked
             self._take(batch)
             if not seconds:
                 return batch
@@ -109,7 +111,10 @@ class ByFanotify:
                 time.sleep(self._noise)
                 self._take(batch)
             if batch:
-                time.sleep(_GATHER)
+                # Of many short-lived processes each must be asked for its name soon.
+                is_one = self._commands.asked == asked
+                heard = len(batch) + len(batch.names)
+                time.sleep(self._pace.pause(heard, at_once=at_once and is_one))
                 self._take(batch)
         elif seconds and not self._making:
             self._large.look_on()
@@ -176,17 +181,19 @@ class ByFanotify:
 
     def _note_copy(self, heard: Heard) -> None:
         made = self._trees[0].made
-        if heard.child not in self._making and heard.mask & fanotify.OPEN:
+        making = self._making.get(heard.child)
+        if making is None and heard.mask & fanotify.OPEN:
             if len(made) > _MOST:
                 made.clear()
             self._commands.of(heard.pid)
-            self._making[heard.child] = _Making(heard.child, self._woken)
+            making = self._making[heard.child] = _Making(heard.child, self._woken)
             made[heard.child] = Made()
-        making = self._making.get(heard.child)
-        if making is not None and heard.mask & fanotify.CLOSE_WRITE and heard.child in made:
-            # What took less than hearing of it has no known duration.
-            passed = self._woken - making.began
-            made[heard.child].duration_ns = int(passed * 1e9) if passed else None
+        if making is not None and heard.mask & fanotify.CLOSE_WRITE:
+            del self._making[heard.child]
+            if heard.child in made:
+                # What took less than hearing of it has no known duration.
+                passed = self._woken - making.began
+                made[heard.child].duration_ns = int(passed * 1e9) if passed else None
 
     def _tell_progress(self, batch: Batch) -> None:
         now = time.monotonic()

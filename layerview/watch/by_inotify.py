@@ -13,10 +13,9 @@ from layerview.watch.events import Notice
 from layerview.watch.hints import NOTHING, Batch, Hint, flags_of, merged
 from layerview.watch.inotify import Heard, Inotify, LimitReachedError
 from layerview.watch.look import identity
+from layerview.watch.pace import Pace
 from layerview.watch.tree import Tree
 
-_GATHER = 0.004
-"""Seconds between the first event and the look: what one call does comes as several events."""
 _SLOW = 1.0
 """Seconds between two looks at everything, where not all can be heard."""
 _MOST = 20_000
@@ -54,6 +53,7 @@ class ByInotify:
         """When all is looked at next, where not all can be heard."""
         self._found = Batch()
         """What lies in folders that are heard since the last time."""
+        self._pace = Pace()
         self._poll = select.poll()
         self._notify: Inotify | None = None
         try:
@@ -85,10 +85,12 @@ class ByInotify:
         if self._limit is not None:
             batch.records.append(Notice(time.time_ns(), self._limit))
             self._limit = None
-        if self._poll.poll(seconds * 1000):
+        at_once = bool(self._poll.poll(0))
+        if at_once or self._poll.poll(seconds * 1000):
             self._take(batch)
             if batch and seconds:
-                time.sleep(_GATHER)
+                heard = len(batch) + len(batch.names)
+                time.sleep(self._pace.pause(heard, at_once=at_once))
                 self._take(batch)
         if self._is_limited and time.monotonic() >= self._look_at:
             batch.rescan = True

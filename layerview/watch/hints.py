@@ -63,10 +63,10 @@ class Batch:
 
 def merged(one: Hint, other: Hint) -> Hint:
     """Put two hints about one path into one; who was first is named."""
-    return one._replace(
-        flags=one.flags | other.flags,
-        pid=one.pid if one.pid is not None else other.pid,
-        command=one.command if one.command is not None else other.command,
+    return Hint(
+        one.flags | other.flags,
+        one.pid if one.pid is not None else other.pid,
+        one.command if one.command is not None else other.command,
     )
 
 

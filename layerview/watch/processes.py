@@ -17,6 +17,8 @@ class Commands:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[float, str | None]] = {}
+        self.asked = 0
+        """How often a process was asked."""
 
     def of(self, pid: int | None) -> str | None:
         """Return the name of a process's program; None where it has ended unseen."""
@@ -26,6 +28,7 @@ class Commands:
         known = self._known.get(pid)
         if known is not None and now - known[0] < _TRUSTED_FOR:
             return known[1]
+        self.asked += 1
         try:
             with open(f"/proc/{pid}/comm", "rb") as file:
                 command: str | None = printable(file.read(64).rstrip(b"\n"))

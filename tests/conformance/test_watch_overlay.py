@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from layerview.watch import by_fanotify
-from layerview.watch.compare import compare
+from layerview.watch.compare import compare, open_tree
 from layerview.watch.events import Copying, CowEvent, Ended
 from layerview.watch.target import Target, WatchedVolume
 from tests.support.overlays import Watching, differences, fill, hear_by, overlay, work
@@ -215,6 +216,44 @@ def test_root_hears_who_did_it_and_how_far_a_large_copy_is(tmp_path: Path) -> No
         assert up.duration_ns > 10**7
 
 
+def test_of_copies_that_have_landed_nobody_asks_how_far_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+    opened = by_fanotify.open_handle
+
+    def open_handle(mount: int, handle: bytes) -> int:
+        asked.append(handle)
+        return opened(mount, handle)
+
+    monkeypatch.setattr(by_fanotify, "open_handle", open_handle)
+    with overlay(tmp_path / "o", base) as (target, top), ExitStack() as held:
+        tree = open_tree(target, held)
+        tree.first()
+        listener = held.enter_context(closing(by_fanotify.ByFanotify([tree], target.work)))
+        for number in range(40):
+            with open(top / f"many/{number}", "a") as file:
+                file.write("x")
+        heard = {}
+        for _ in range(20):
+            # The folder is not known before it is looked at: names in it say nothing yet.
+            heard.update(listener.wait(0.03).names)
+    assert len(heard) >= 40
+    assert not asked
+
+
+def test_of_each_of_many_short_processes_the_name_is_told(tmp_path: Path) -> None:
+    with overlay(tmp_path / "o", base) as (target, top), Watching(target) as watching:
+        # Each is gone 5 ms after its write, and the next one has begun.
+        each = 'sh -c "echo x >>many/$n; sleep 0.005"'
+        script = f"for n in $(seq 0 39); do {each}; done"
+        subprocess.run(["sh", "-c", script], cwd=top, check=True)
+        watching.quiet()
+        files = [each for each in events(watching, "copy_up") if each.path.startswith(b"many/")]
+    assert len(files) == 40
+    assert len([event for event in files if event.command == "sh"]) >= 25
+
+
 def test_a_lost_queue_is_answered_by_a_look_at_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,7 +319,7 @@ from pathlib import Path
 import tests.support.overlays as overlays
 from layerview.drivers.namespace import call_in_user_namespace
 from layerview.watch import by_fanotify
-from layerview.watch.compare import compare
+from layerview.watch.compare import compare, open_tree
 from layerview.watch.events import Notice
 
 def refuse(*_):
