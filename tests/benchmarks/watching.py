@@ -34,6 +34,8 @@ from layerview.watch.observe import observe
 from layerview.watch.target import Target
 from tests.support.overlays import overlay
 
+KINDS = ("alone", "heard", "watched")
+
 
 def many(folder: Path) -> None:
     """Make ten thousand small files."""
@@ -188,30 +190,22 @@ def burst(place: Path, words: argparse.Namespace) -> None:
 
 def slowed(place: Path, words: argparse.Namespace) -> None:
     """Measure how much longer a burst takes that is watched, and that is only heard of."""
-    kinds = ("alone", "heard", "watched")
-    took: dict[str, list[float]] = {kind: [] for kind in kinds}
+    took: dict[str, list[float]] = {kind: [] for kind in KINDS}
     # The first ones are slower, whoever watches.
-    for turn in range(-2, words.rounds * len(kinds)):
-        kind = kinds[turn % len(kinds)]
+    for turn in range(-2, words.rounds * len(KINDS)):
         with overlay(place, many, volatile=words.volatile) as (target, top):
-            process = None
-            if kind == "watched":
-                process = Process(target)
-            elif kind == "heard":
-                process = Heard(target, words.way)
+            kind, process = _followed(turn, target, words)
             seconds = append(top, range(min(words.count, 3000)), {})
             if turn >= 0:
                 took[kind].append(seconds)
             if process is not None:
                 process.end()
         shutil.rmtree(place)
-    print(f"a burst alone: {statistics.median(took['alone']):.3f} s")
-    for kind in kinds[1:]:
-        print(f"{kind}: {_more(took['alone'], took[kind])}")
+    print(f"a burst alone: {_compared(took)}")
 
 
 def everyday(place: Path, words: argparse.Namespace) -> None:
-    """Measure how much longer everyday work takes that is watched."""
+    """Measure how much longer everyday work takes that is watched, and that is only heard of."""
     packed = place.with_suffix(".tar")
     subprocess.run(["tar", "-cf", packed, "-C", os.path.dirname(os.__file__), "."], check=True)
     checkout = Path(__file__).resolve().parents[2]
@@ -223,34 +217,52 @@ def everyday(place: Path, words: argparse.Namespace) -> None:
         "chown -R": "chown -R 1:1 d0 d1 d2 d3 d4",
         "rm -r": "rm -r clone python",
     }
-    took: dict[str, dict[bool, list[float]]] = {task: {True: [], False: []} for task in tasks}
-    for turn in range(-1, 2 * words.rounds):
+    took: dict[str, dict[str, list[float]]] = {
+        task: {kind: [] for kind in KINDS} for task in (*tasks, "all of it")
+    }
+    for turn in range(-1, words.rounds * len(KINDS)):
         with overlay(place, many, volatile=words.volatile) as (target, top):
             (top / "python").mkdir()
-            process = Process(target) if turn % 2 else None
+            kind, process = _followed(turn, target, words)
+            seconds = {}
             for task, line in tasks.items():
                 start = time.monotonic()
                 subprocess.run(line.split(), cwd=top, check=True, stdout=subprocess.DEVNULL)
-                if turn >= 0:
-                    took[task][bool(turn % 2)].append(time.monotonic() - start)
+                seconds[task] = time.monotonic() - start
+            seconds["all of it"] = sum(seconds.values())
+            if turn >= 0:
+                for task, each in seconds.items():
+                    took[task][kind].append(each)
             if process is not None:
                 process.end()
         shutil.rmtree(place)
     packed.unlink()
     for task, by in took.items():
-        print(f"{task}: {statistics.median(by[False]):.3f} s alone; {_more(by[False], by[True])}")
-    alone, watched = (
-        [sum(times) for times in zip(*(by[each] for by in took.values()), strict=True)]
-        for each in (False, True)
-    )
-    print(f"all of it: {statistics.median(alone):.3f} s alone; {_more(alone, watched)}")
+        print(f"{task} alone: {_compared(by)}")
+
+
+def _followed(
+    turn: int, target: Target, words: argparse.Namespace
+) -> tuple[str, Process | Heard | None]:
+    """Begin to watch, to hear only, or neither; return which, and who does it."""
+    kind = KINDS[turn % len(KINDS)]
+    if kind == "watched":
+        return kind, Process(target)
+    return kind, Heard(target, words.way) if kind == "heard" else None
+
+
+def _compared(took: dict[str, list[float]]) -> str:
+    """Say how long something took alone, and how much longer otherwise."""
+    alone = took["alone"]
+    others = (f"{kind}: {_more(alone, took[kind])}" for kind in KINDS if kind != "alone")
+    return f"{statistics.median(alone):.3f} s; {'; '.join(others)}"
 
 
 def _more(alone: Sequence[float], other: Sequence[float]) -> str:
     """Say how much longer something took, pair by pair."""
     ratios = sorted(two / one for one, two in zip(alone, other, strict=True))
     return (
-        f"{statistics.median(ratios) - 1:+.1%} (of {len(ratios)} pairs;"
+        f"{statistics.median(ratios) - 1:+.1%} ({len(ratios)} pairs,"
         f" {ratios[0] - 1:+.0%} to {ratios[-1] - 1:+.0%})"
     )
 
