@@ -68,6 +68,11 @@ _MOST_GIVEN = 8
 _LAST_STEPS = 0.05
 """Seconds that a thread has for its end once it was joined."""
 _TREE, _NO_TREE, _ISOLATED, _SETTLED = b"t", b"n", b"i", b"s"
+_ENDED = (BrokenPipeError, ConnectionResetError)
+"""What is said of sending to a process that has ended: the latter once, where it left words unread.
+
+Why it ended is received all the same.
+"""
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 1
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -169,7 +174,7 @@ def _send_tree(keeper: sockets.socket, first: sockets.socket, plan: Plan, driver
 
     A runtime has the tree from the keeper, which then gets both.
     """
-    with driver.detached(plan.mount_id, volatile=plan.volatile) as tree, suppress(BrokenPipeError):
+    with driver.detached(plan.mount_id, volatile=plan.volatile) as tree, suppress(*_ENDED):
         if tree is None:
             keeper.send(_NO_TREE)
             return
@@ -504,7 +509,7 @@ class _First:
     def isolate(self, plan: Plan) -> None:
         """Make its other namespaces here, while it puts its files together, and let it in."""
         isolate(plan)
-        with suppress(BrokenPipeError):
+        with suppress(*_ENDED):
             self._line.send(_ISOLATED)
             # It may take the kernel a while: ended containers' networks are cleared away first.
             settle(plan)
@@ -513,7 +518,7 @@ class _First:
     def give(self, root: str) -> None:
         """Give it its tree."""
         tree = clone_tree(-1, root)
-        with suppress(BrokenPipeError):
+        with suppress(*_ENDED):
             sockets.send_fds(self._line, [_TREE], [tree])
         os.close(tree)
 

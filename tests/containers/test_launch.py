@@ -548,6 +548,25 @@ def test_a_process_that_is_killed_meanwhile_is_said_to_be(
     assert_nothing_is_left(own, plan.run, plan.folder)
 
 
+def test_of_a_process_that_fails_with_words_unread_its_reason_is_told(
+    own: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        # By now it was told that its namespaces are there.
+        time.sleep(0.2)
+        raise StartError("no proc")
+
+    def settle(*_: object) -> None:
+        time.sleep(0.5)
+
+    monkeypatch.setattr(rootfs.Files, "mount_proc", fail)
+    monkeypatch.setattr(launch, "settle", settle)
+    plan = own.plan("true")
+    with pytest.raises(StartError, match=r"^no proc$"):
+        own.start(plan)
+    assert_nothing_is_left(own, plan.run, plan.folder)
+
+
 def test_the_client_need_not_be_there(own: Lab) -> None:
     here, there = socket.socketpair()
     here.close()
