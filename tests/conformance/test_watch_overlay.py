@@ -319,7 +319,7 @@ from pathlib import Path
 import tests.support.overlays as overlays
 from layerview.drivers.namespace import call_in_user_namespace
 from layerview.watch import by_fanotify
-from layerview.watch.compare import compare, open_tree
+from layerview.watch.compare import compare
 from layerview.watch.events import Notice
 
 def refuse(*_):
